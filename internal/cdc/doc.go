@@ -13,5 +13,5 @@
 // [Clock]: Sent, before which Lever cannot have looked, and Arrived, after which it
 // cannot have. Answer B is surely newer than answer A only if B was sent after A
 // arrived. Where that is not sure, the writer refuses the later comer ([Result]
-// names it as stale) and the extractor reads again.
+// names it under Again) and the extractor reads again.
 package cdc

@@ -47,18 +47,47 @@ type Change struct {
 }
 
 // Result says what became of a unit.
+//
+// The rows that could be written were. If any were not (Again is not empty), the
+// unit's bookmark changes were not applied either: the loop reads what Again names
+// and submits it with the same changes, so that no cursor ever passes a row that
+// was refused.
 type Result struct {
-	// Stale are rows that were refused because a newer answer, or one that may be
-	// newer, was committed before. They must be read again; until then no cursor
-	// may pass them.
-	Stale []Ref
-	// StaleLists are complete lists that were refused for the same reason.
-	StaleLists []List
+	// Again is what must be read again.
+	Again []Again
+	// Changed are the rows of parent tables whose children must be read (again)
+	// because of this unit.
+	Changed []Ref
 	// Events is the number of change events the unit caused.
 	Events int
+	// LSN is the log sequence number of the last event up to and including this unit.
+	LSN int64
 	// Err is set when the unit was not committed. The loop must then start again
 	// from the bookmarks.
 	Err error
+}
+
+// Again names a row, or a complete list, that the writer did not accept.
+type Again struct {
+	// Ref is the row; its Key is empty if a whole list was refused.
+	Ref
+	// Parent is the row's or the list's parent, if its table has one.
+	Parent string
+	// Missing says why. If true, the row was emitted before, and a list that claims
+	// to be complete lacks it: it is deleted only when a second read has confirmed
+	// that (see Gone). If false, an answer that is newer, or may be newer, was
+	// committed before this one.
+	Missing bool
+	// Claimants are other parents that were seen to serve the missing row. Their
+	// lists must be read before the row may be called gone.
+	Claimants []string
+}
+
+// Version is a row and the log sequence number (LSN) of its last event that
+// matters to the row's children.
+type Version struct {
+	Key string
+	LSN int64
 }
 
 // Sink takes units and commits them in the order of submission.
@@ -89,6 +118,9 @@ type Snapshot struct {
 	Complete bool `json:"complete"`
 	// Kind says why the snapshot runs; empty means first.
 	Kind SnapshotKind `json:"kind,omitempty"`
+	// Since is the LSN at which a snapshot of all rows began: rows whose last
+	// event is older are written again.
+	Since int64 `json:"since,omitempty"`
 }
 
 // SnapshotKind says why a snapshot runs, which decides how its rows are written.
