@@ -1,0 +1,95 @@
+package avro
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/sr"
+)
+
+// ErrRefused says that the registry holds something else under a subject, or may not
+// be given what is missing: trying again will not help.
+var ErrRefused = errors.New("schema registry refuses")
+
+// Registry is a Confluent-compatible schema registry.
+type Registry struct {
+	client   *sr.Client
+	register bool
+	log      *slog.Logger
+	mu       sync.Mutex
+	texts    map[int]string
+}
+
+// NewRegistry returns a client of the registry that the options name. With register
+// false it only looks up what others have registered.
+func NewRegistry(register bool, log *slog.Logger, opts ...sr.ClientOpt) (*Registry, error) {
+	cl, err := sr.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("schema registry: %w", err)
+	}
+	return &Registry{client: cl, register: register, log: log, texts: map[int]string{}}, nil
+}
+
+// Register returns the id of the schema under the subject, and registers it if it is
+// missing. A subject that it creates becomes FULL_TRANSITIVE: schemas may only gain
+// or lose optional fields. ErrRefused means that a person must act.
+func (r *Registry) Register(ctx context.Context, subject, schema string) (id int, err error) {
+	s := sr.Schema{Schema: schema}
+	found, err := r.client.LookupSchema(ctx, subject, s)
+	switch {
+	case err == nil:
+		return found.ID, nil
+	case !notFound(err):
+		return 0, fmt.Errorf("look up subject %s in the schema registry: %w", subject, err)
+	case !r.register:
+		return 0, fmt.Errorf("%w: subject %s does not have this program's schema, and SCHEMA_REGISTRY_REGISTER=false; register what \"producer schemas print\" shows", ErrRefused, subject)
+	}
+	versions, err := r.client.SubjectVersions(ctx, subject)
+	if err != nil && !notFound(err) {
+		return 0, fmt.Errorf("look up subject %s in the schema registry: %w", subject, err)
+	}
+	created, err := r.client.CreateSchema(ctx, subject, s)
+	var answer *sr.ResponseError
+	if errors.As(err, &answer) && (answer.StatusCode == http.StatusConflict || answer.StatusCode == http.StatusUnprocessableEntity) {
+		return 0, fmt.Errorf("%w: subject %s already holds a schema with which this program's is not compatible (%s); use another KAFKA_TOPIC_PREFIX, or delete the subject if nothing reads it", ErrRefused, subject, answer.Message)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("register a schema under subject %s: %w", subject, err)
+	}
+	if len(versions) == 0 {
+		for _, c := range r.client.SetCompatibility(ctx, sr.SetCompatibility{Level: sr.CompatFullTransitive}, subject) {
+			if c.Err != nil {
+				r.log.Warn("cannot set the compatibility of a new subject; set it to FULL_TRANSITIVE by hand", "subject", subject, "error", c.Err)
+			}
+		}
+	}
+	return created.ID, nil
+}
+
+// Schema returns the text of the schema with the id. Answers are kept.
+func (r *Registry) Schema(ctx context.Context, id int) (string, error) {
+	r.mu.Lock()
+	text, ok := r.texts[id]
+	r.mu.Unlock()
+	if ok {
+		return text, nil
+	}
+	s, err := r.client.SchemaByID(ctx, id)
+	if err != nil {
+		return "", err
+	}
+	r.mu.Lock()
+	r.texts[id] = s.Schema
+	r.mu.Unlock()
+	return s.Schema, nil
+}
+
+// notFound says that the registry does not know the subject or the schema.
+func notFound(err error) bool {
+	var answer *sr.ResponseError
+	return errors.As(err, &answer) && answer.StatusCode == http.StatusNotFound
+}
