@@ -1,0 +1,156 @@
+package state
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Batch collects changes that become visible together.
+type Batch struct {
+	s *Store
+	b *pebble.Batch
+	// records are the rows that this batch has changed; nil for deleted ones.
+	records  map[rowRef]*Record
+	counts   map[string]int64 // differences
+	position *Position
+}
+
+type rowRef struct{ table, key string }
+
+// NewBatch returns an empty batch.
+func (s *Store) NewBatch() *Batch {
+	return &Batch{s: s, b: s.db.NewBatch(), records: map[rowRef]*Record{}, counts: map[string]int64{}}
+}
+
+// Put sets the record of a row.
+func (b *Batch) Put(table, key string, r Record) error {
+	return b.change(rowRef{table, key}, &r)
+}
+
+// Delete removes the record of a row, if there is one.
+func (b *Batch) Delete(table, key string) error {
+	return b.change(rowRef{table, key}, nil)
+}
+
+func (b *Batch) old(ref rowRef) (*Record, error) {
+	if r, ok := b.records[ref]; ok {
+		return r, nil
+	}
+	r, ok, err := b.s.Get(ref.table, ref.key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &r, nil
+}
+
+// change writes a record and moves the entries by which it is found.
+func (b *Batch) change(ref rowRef, r *Record) error {
+	old, err := b.old(ref)
+	if err != nil {
+		return err
+	}
+	was, is := entries(ref, old), entries(ref, r)
+	for _, e := range was {
+		if !slices.ContainsFunc(is, func(x []byte) bool { return slices.Equal(x, e) }) {
+			if err := b.b.Delete(e, nil); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range is {
+		if !slices.ContainsFunc(was, func(x []byte) bool { return slices.Equal(x, e) }) {
+			if err := b.b.Set(e, nil, nil); err != nil {
+				return err
+			}
+		}
+	}
+	key := rowKey(nil, ref.table, ref.key)
+	if r == nil {
+		err = b.b.Delete(key, nil)
+	} else {
+		err = b.b.Set(key, AppendRecord(nil, *r), nil)
+	}
+	b.records[ref] = r
+	b.counts[ref.table] += rows(r) - rows(old)
+	return err
+}
+
+// rows is 1 if the record holds a row.
+func rows(r *Record) int64 {
+	if r == nil || r.Row == nil {
+		return 0
+	}
+	return 1
+}
+
+// entries are the keys under which a record is found, beside its own.
+func entries(ref rowRef, r *Record) (out [][]byte) {
+	if r == nil || r.Row == nil {
+		return nil
+	}
+	under := func(kind byte, parent string) []byte {
+		return append(escape(escape([]byte{kind}, ref.table), parent), ref.key...)
+	}
+	if r.Parent != "" {
+		out = append(out, under(kindParent, r.Parent))
+	} else {
+		follow := binary.BigEndian.AppendUint64(escape([]byte{kindFollow}, ref.table), uint64(r.FollowLSN))
+		out = append(out, append(follow, ref.key...))
+	}
+	for _, c := range r.Claimants {
+		out = append(out, under(kindClaim, c))
+	}
+	return out
+}
+
+// SetPosition says how far the store has followed the topic with this batch.
+func (b *Batch) SetPosition(p Position) error {
+	b.position = &p
+	return nil
+}
+
+// Commit makes the changes visible, all or none. They are not synced to the disk one by
+// one: Kafka is the truth, and a store that a power failure sets back is still a
+// whole copy of an earlier position and catches up from there.
+func (b *Batch) Commit() error {
+	s := b.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	counts := maps.Clone(s.counts)
+	for t, n := range b.counts {
+		counts[t] += n
+	}
+	position := s.position
+	if b.position != nil {
+		position = *b.position
+		position.Offsets = maps.Clone(position.Offsets)
+		if position.Offsets == nil {
+			position.Offsets = map[int32]int64{}
+		}
+	} else {
+		position.AtEnd = time.Time{} // in the middle of a rebuild
+	}
+	raw, err := json.Marshal(saved{position, counts})
+	if err != nil {
+		return err
+	}
+	if err := b.b.Set(positionKey, raw, nil); err != nil {
+		return err
+	}
+	if err := b.b.Commit(pebble.NoSync); err != nil {
+		return err
+	}
+	s.position, s.counts = position, counts
+	if !position.AtEnd.IsZero() {
+		s.reason = ""
+	}
+	return nil
+}
+
+// Close frees the batch. Without a Commit before it, nothing has changed.
+func (b *Batch) Close() error { return b.b.Close() }

@@ -1,0 +1,385 @@
+package state
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+const (
+	cacheSize    = 16 << 20 // bytes of blocks held in memory
+	memTableSize = 8 << 20
+	// storeVersion is part of the identity: a store of another layout is rebuilt.
+	storeVersion = 1
+)
+
+// Kinds of entries.
+const (
+	kindRow    = 'r'
+	kindParent = 'p'
+	kindClaim  = 'c'
+	kindFollow = 'f'
+	kindMeta   = 'm'
+)
+
+// ErrLocked says that another process has the store open.
+var ErrLocked = errors.New("another process has the local state open")
+
+// ErrDamaged says that the store cannot be read. Clear it and rebuild it.
+var ErrDamaged = errors.New("the local state is damaged")
+
+// Identity says of what a store is the copy.
+type Identity struct {
+	// ClusterID is the Kafka cluster's, StateTopicID that of the state topic.
+	ClusterID, StateTopicID string
+	Account, Prefix         string
+}
+
+// Store is a local copy of the state topic. Reading is safe from any goroutine,
+// also while a batch is being written; one goroutine at a time may write.
+type Store struct {
+	lock   *pebble.Lock
+	dir    string
+	id     Identity
+	reason string // why it is fresh; empty if it is not
+
+	mu       sync.RWMutex
+	db       *pebble.DB
+	position Position
+	counts   map[string]int64
+}
+
+// Open opens the store in the directory, which is created if it does not exist. What
+// is there and is not a whole copy of what the identity names is emptied.
+func Open(dir string, id Identity) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("STATE_DIR: %w", err)
+	}
+	lock, err := pebble.LockDirectory(dir, vfs.Default)
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("STATE_DIR: %w", err)
+	case err != nil:
+		return nil, fmt.Errorf("%w (directory %s)", ErrLocked, dir)
+	}
+	s, err := openLocked(filepath.Join(dir, "rows"), id)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	s.lock = lock
+	return s, nil
+}
+
+func openLocked(dir string, id Identity) (*Store, error) {
+	s := &Store{dir: dir, id: id}
+	_, err := os.Stat(dir)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	err = s.open()
+	switch {
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("STATE_DIR: %w", err)
+	case err == nil && isNew:
+		s.reason = "there was none"
+	case err == nil:
+		s.reason, err = s.load()
+	}
+	if err != nil {
+		s.reason = "it is damaged"
+	}
+	if s.reason != "" {
+		if err := s.Clear(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// open opens the database.
+func (s *Store) open() error {
+	cache := pebble.NewCache(cacheSize)
+	defer cache.Unref()
+	o := &pebble.Options{
+		Cache: cache, MemTableSize: memTableSize, Logger: quiet{},
+		// Found in the background; whoever reads the file finds it, too.
+		EventListener:               &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
+		MemTableStopWritesThreshold: 4, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
+	}
+	for i := range o.Levels {
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	db, err := pebble.Open(s.dir, o)
+	if err != nil {
+		return fmt.Errorf("open the local state in %s: %w", s.dir, err)
+	}
+	s.db, s.position, s.counts = db, Position{Offsets: map[int32]int64{}}, map[string]int64{}
+	return nil
+}
+
+// quiet drops the database's messages; its errors are returned to whoever asks.
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)  {}
+func (quiet) Errorf(string, ...any) {}
+
+// Fatalf is called when the database cannot go on, for example because the disk is
+// full. It must not return.
+func (quiet) Fatalf(format string, args ...any) {
+	panic(fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...))
+}
+
+// meta is what the store says of itself.
+type meta struct {
+	Store    int
+	Identity Identity
+}
+
+var (
+	identityKey = []byte{kindMeta, 'i'}
+	positionKey = []byte{kindMeta, 'p'}
+)
+
+// saved is the position with what goes with it.
+type saved struct {
+	Position
+	Counts map[string]int64 `json:"counts"`
+}
+
+// load reads what the store says of itself. A reason is returned if it is not a whole
+// copy of what is wanted.
+func (s *Store) load() (reason string, err error) {
+	var m meta
+	found, err := s.get(identityKey, func(b []byte) error { return json.Unmarshal(b, &m) })
+	switch {
+	case err != nil:
+		return "", err
+	case !found:
+		return "it was never complete", nil
+	case m.Store != storeVersion:
+		return "it was written by another version of the program", nil
+	case m.Identity.ClusterID != s.id.ClusterID:
+		return "it belongs to another Kafka cluster", nil
+	case m.Identity != s.id:
+		return "it belongs to another state topic, prefix or account", nil
+	}
+	var p saved
+	found, err = s.get(positionKey, func(b []byte) error { return json.Unmarshal(b, &p) })
+	switch {
+	case err != nil:
+		return "", err
+	case !found || p.AtEnd.IsZero():
+		return "it was never complete", nil
+	}
+	s.position, s.counts = p.Position, p.Counts
+	if s.position.Offsets == nil {
+		s.position.Offsets = map[int32]int64{}
+	}
+	if s.counts == nil {
+		s.counts = map[string]int64{}
+	}
+	return "", nil
+}
+
+// get hands the value of an entry to use; the bytes are valid until it returns.
+func (s *Store) get(key []byte, use func([]byte) error) (found bool, err error) {
+	value, closer, err := s.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	defer func() { err = errors.Join(err, closer.Close()) }()
+	if err := use(value); err != nil {
+		return false, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return true, nil
+}
+
+// Fresh says whether the store is empty and must be rebuilt, and why.
+func (s *Store) Fresh() (fresh bool, reason string) { return s.reason != "", s.reason }
+
+// Clear empties the store. It is fresh until a position was set.
+func (s *Store) Clear() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db != nil {
+		// A damaged database may fail to close; it is deleted anyway.
+		_ = s.db.Close()
+		s.db = nil
+	}
+	if err := os.RemoveAll(s.dir); err != nil {
+		return fmt.Errorf("empty the local state: %w", err)
+	}
+	if err := s.open(); err != nil {
+		return err
+	}
+	if s.reason == "" {
+		s.reason = "it was emptied"
+	}
+	raw, err := json.Marshal(meta{storeVersion, s.id})
+	if err != nil {
+		return err
+	}
+	return s.db.Set(identityKey, raw, pebble.NoSync)
+}
+
+// Close closes the store.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	// What is in memory goes to the files, so that the next start need not replay it.
+	err := errors.Join(s.db.Flush(), s.db.Close())
+	s.db = nil
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
+}
+
+// Position returns how far the store has followed the topic. The map is the caller's.
+func (s *Store) Position() Position {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p := s.position
+	p.Offsets = maps.Clone(p.Offsets)
+	return p
+}
+
+// Counts returns the number of rows, by table.
+func (s *Store) Counts() map[string]int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return maps.Clone(s.counts)
+}
+
+// Get returns the record of a row. Its bytes are the caller's.
+func (s *Store) Get(table, key string) (r Record, ok bool, err error) {
+	ok, err = s.get(rowKey(nil, table, key), func(b []byte) (err error) {
+		r, err = ParseRecord(bytes.Clone(b))
+		return err
+	})
+	return r, ok, err
+}
+
+// Keys yields the keys of all rows of a table, in no particular order. Records that
+// know only a dead letter are no rows.
+func (s *Store) Keys(table string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		prefix := escape([]byte{kindRow}, table)
+		err := s.scan(prefix, nil, func(rest, value []byte) (bool, error) {
+			r, err := ParseRecord(value)
+			if err != nil || r.Row == nil {
+				return true, err
+			}
+			return yield(string(rest), nil), nil
+		})
+		if err != nil {
+			yield("", err)
+		}
+	}
+}
+
+// Children returns the keys of the rows that belong to the parent, sorted.
+func (s *Store) Children(table, parent string) ([]string, error) {
+	return s.list(escape(escape([]byte{kindParent}, table), parent))
+}
+
+// Claims returns the keys of the rows that the parent serves without owning them,
+// sorted.
+func (s *Store) Claims(table, parent string) ([]string, error) {
+	return s.list(escape(escape([]byte{kindClaim}, table), parent))
+}
+
+func (s *Store) list(prefix []byte) (keys []string, err error) {
+	err = s.scan(prefix, nil, func(rest, _ []byte) (bool, error) {
+		keys = append(keys, string(rest))
+		return true, nil
+	})
+	return keys, err
+}
+
+// Since returns up to limit rows of the table whose FollowLSN is above lsn, in the
+// order of their FollowLSN.
+func (s *Store) Since(table string, lsn int64, limit int) (out []cdc.Version, err error) {
+	prefix := escape([]byte{kindFollow}, table)
+	from := binary.BigEndian.AppendUint64(bytes.Clone(prefix), uint64(lsn+1))
+	err = s.scan(prefix, from, func(rest, _ []byte) (bool, error) {
+		if len(rest) < 8 {
+			return false, errTruncated
+		}
+		out = append(out, cdc.Version{LSN: int64(binary.BigEndian.Uint64(rest)), Key: string(rest[8:])})
+		return len(out) < limit, nil
+	})
+	return out, err
+}
+
+// scan hands the entries with the prefix to visit, without the prefix, beginning at
+// from if that is not nil, until visit returns false.
+func (s *Store) scan(prefix, from []byte, visit func(rest, value []byte) (bool, error)) (err error) {
+	if from == nil {
+		from = prefix
+	}
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: after(prefix)})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		more, err := visit(it.Key()[len(prefix):], value)
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		if !more {
+			return nil
+		}
+	}
+	if err := it.Error(); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return nil
+}
+
+// after returns the first key that is behind all keys with the prefix, which ends in
+// a byte below 0xff.
+func after(prefix []byte) []byte {
+	end := bytes.Clone(prefix)
+	end[len(end)-1]++
+	return end
+}
+
+// escape appends a part and its end. Zero bytes in the part are written as 0 0xff, its
+// end as 0 1, so that parts sort and cannot run into each other.
+func escape(dst []byte, part string) []byte {
+	for i := range len(part) {
+		if dst = append(dst, part[i]); part[i] == 0 {
+			dst = append(dst, 0xff)
+		}
+	}
+	return append(dst, 0, 1)
+}
+
+func rowKey(dst []byte, table, key string) []byte {
+	return append(escape(append(dst, kindRow), table), key...)
+}

@@ -1,0 +1,402 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+var identity = Identity{ClusterID: "cluster", StateTopicID: "topic", Account: "default", Prefix: "lever"}
+
+func open(t testing.TB, dir string) *Store {
+	t.Helper()
+	s, err := Open(dir, identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func position(n int64) Position {
+	return Position{
+		Offsets: map[int32]int64{0: n}, AtEnd: time.UnixMilli(1000 + n),
+		Commit: CommitPosition{Commit: Commit{Version: 1, ID: fmt.Sprint(n), LSN: n, Time: n}, Offset: n},
+	}
+}
+
+// put writes records at a position.
+func put(t testing.TB, s *Store, n int64, records map[cdc.Ref]*Record) {
+	t.Helper()
+	b := s.NewBatch()
+	defer b.Close()
+	for ref, r := range records {
+		var err error
+		if r == nil {
+			err = b.Delete(ref.Table, ref.Key)
+		} else {
+			err = b.Put(ref.Table, ref.Key, *r)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(b.SetPosition(position(n)), b.Commit()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// model is what a store should answer.
+type model map[cdc.Ref]Record
+
+func (m model) check(t *testing.T, s *Store, tables, parents []string, keys int) {
+	t.Helper()
+	counts := map[string]int64{}
+	for _, table := range tables {
+		for i := range keys {
+			ref := cdc.Ref{Table: table, Key: key(i)}
+			want, there := m[ref]
+			got, ok, err := s.Get(ref.Table, ref.Key)
+			if err != nil || ok != there || !equal(got, want) {
+				t.Fatalf("get %v: %+v %v %v, want %+v %v", ref, got, ok, err, want, there)
+			}
+		}
+		var listed, rows []string
+		for k, err := range s.Keys(table) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			listed = append(listed, k)
+		}
+		var since []cdc.Version
+		for ref, r := range m {
+			if ref.Table == table && r.Row != nil {
+				rows = append(rows, ref.Key)
+				counts[table]++
+				if r.Parent == "" && r.FollowLSN > 5 {
+					since = append(since, cdc.Version{Key: ref.Key, LSN: r.FollowLSN})
+				}
+			}
+		}
+		slices.Sort(listed)
+		slices.Sort(rows)
+		if !slices.Equal(listed, rows) {
+			t.Fatalf("keys of %s: %q, want %q", table, listed, rows)
+		}
+		got, err := s.Since(table, 5, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.IsSortedFunc(got, func(a, b cdc.Version) int { return int(a.LSN - b.LSN) }) {
+			t.Fatalf("since %s is not in order: %v", table, got)
+		}
+		byKey := func(a, b cdc.Version) int { return bytes.Compare([]byte(a.Key), []byte(b.Key)) }
+		slices.SortFunc(got, byKey)
+		slices.SortFunc(since, byKey)
+		if !slices.Equal(got, since) {
+			t.Fatalf("since %s: %v, want %v", table, got, since)
+		}
+		for _, parent := range parents {
+			var children, claims []string
+			for ref, r := range m {
+				if ref.Table == table && r.Row != nil && r.Parent == parent {
+					children = append(children, ref.Key)
+				}
+				if ref.Table == table && r.Row != nil && slices.Contains(r.Claimants, parent) {
+					claims = append(claims, ref.Key)
+				}
+			}
+			slices.Sort(children)
+			slices.Sort(claims)
+			if got, err := s.Children(table, parent); err != nil || !slices.Equal(got, children) {
+				t.Fatalf("children of %q in %s: %q %v, want %q", parent, table, got, err, children)
+			}
+			if got, err := s.Claims(table, parent); err != nil || !slices.Equal(got, claims) {
+				t.Fatalf("claims of %q in %s: %q %v, want %q", parent, table, got, err, claims)
+			}
+		}
+	}
+	for table, n := range s.Counts() {
+		if counts[table] != n {
+			t.Fatalf("counts %v, want %v", s.Counts(), counts)
+		}
+	}
+}
+
+// key returns keys that are easily mixed up.
+func key(i int) string {
+	return []string{"a", "a\x00", "a\x00b", "\x00", "ab", "b", "Ü", "a\x00\xff", "a\x00\x01", "z"}[i]
+}
+
+func equal(a, b Record) bool {
+	return bytes.Equal(AppendRecord(nil, a), AppendRecord(nil, b)) && (a.Row == nil) == (b.Row == nil)
+}
+
+func TestAStoreAnswersAsAMapWould(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	dir := t.TempDir()
+	tables, parents := []string{"t", "t\x00", "u"}, []string{"p", "p\x00q", "q"}
+	want := model{}
+	s := open(t, dir)
+	for n := range int64(60) {
+		b := s.NewBatch()
+		for range random.IntN(12) {
+			ref := cdc.Ref{Table: tables[random.IntN(3)], Key: key(random.IntN(10))}
+			if random.IntN(4) == 0 {
+				delete(want, ref)
+				if err := b.Delete(ref.Table, ref.Key); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			r := Record{Schema: 1, LSN: random.Int64N(50), FollowLSN: random.Int64N(20), ReadAt: time.UnixMilli(random.Int64N(1000)).UTC(), Anonymized: random.IntN(2) == 0}
+			if random.IntN(5) > 0 {
+				r.Row = []byte(fmt.Sprint(random.Int()))[:random.IntN(5)]
+			}
+			if random.IntN(2) == 0 {
+				r.Parent = parents[random.IntN(3)]
+			}
+			for _, p := range parents {
+				if p != r.Parent && random.IntN(3) == 0 {
+					r.Claimants = append(r.Claimants, p)
+				}
+			}
+			want[ref] = r
+			if err := b.Put(ref.Table, ref.Key, r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(b.SetPosition(position(n)), b.Commit(), b.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if random.IntN(8) == 0 {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir)
+			if fresh, reason := s.Fresh(); fresh {
+				t.Fatalf("fresh after %d: %s", n, reason)
+			}
+		}
+		if got := s.Position(); got.Offsets[0] != n || got.Commit != position(n).Commit || !got.AtEnd.Equal(position(n).AtEnd) {
+			t.Fatalf("position %+v", got)
+		}
+		want.check(t, s, tables, parents, 10)
+	}
+}
+
+func TestABatchThatIsNotCommittedChangesNothing(t *testing.T) {
+	s := open(t, t.TempDir())
+	b := s.NewBatch()
+	if err := errors.Join(b.Put("t", "k", Record{Row: []byte("x")}), b.SetPosition(position(1)), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := s.Get("t", "k"); ok || err != nil || len(s.Position().Offsets) > 0 {
+		t.Errorf("found %v, %v; position %+v", ok, err, s.Position())
+	}
+}
+
+func TestWhatIsNotAWholeCopyIsEmptied(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		spoil  func(t *testing.T, dir string) Identity
+		reason string
+	}{
+		{"nothing there", func(t *testing.T, dir string) Identity {
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			return identity
+		}, "there was none"},
+		{"another cluster", func(*testing.T, string) Identity { i := identity; i.ClusterID = "x"; return i }, "it belongs to another Kafka cluster"},
+		{"another account", func(*testing.T, string) Identity { i := identity; i.Account = "x"; return i }, "it belongs to another state topic, prefix or account"},
+		{"another state topic", func(*testing.T, string) Identity { i := identity; i.StateTopicID = "x"; return i }, "it belongs to another state topic, prefix or account"},
+		{"a rebuild that was cut off", func(t *testing.T, dir string) Identity {
+			s, err := Open(dir, identity)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := s.NewBatch()
+			if err := errors.Join(s.Clear(), b.Close()); err != nil {
+				t.Fatal(err)
+			}
+			b = s.NewBatch()
+			if err := errors.Join(b.Put("t", "half", Record{Row: []byte("x")}), b.Commit(), b.Close(), s.Close()); err != nil {
+				t.Fatal(err)
+			}
+			return identity
+		}, "it was never complete"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			s, err := Open(dir, identity)
+			if err != nil {
+				t.Fatal(err)
+			}
+			put(t, s, 1, map[cdc.Ref]*Record{{Table: "t", Key: "k"}: {Row: []byte("x")}})
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s, err = Open(dir, test.spoil(t, dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			fresh, reason := s.Fresh()
+			if !fresh || reason != test.reason {
+				t.Errorf("fresh %v: %q, want %q", fresh, reason, test.reason)
+			}
+			for _, k := range []string{"k", "half"} {
+				if _, ok, err := s.Get("t", k); ok || err != nil {
+					t.Errorf("%s is still there (%v)", k, err)
+				}
+			}
+			if len(s.Counts()) > 0 {
+				t.Errorf("counts %v", s.Counts())
+			}
+		})
+	}
+}
+
+func TestAnotherProcessCannotOpenTheStore(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	if _, err := Open(dir, identity); !errors.Is(err, ErrLocked) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// Whatever happens to the files, the answer is right or there is none.
+func TestDamagedFilesNeverGiveAWrongAnswer(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const rows = 200
+	want := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 50) }
+	template := t.TempDir()
+	s, err := Open(template, identity)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range 4 {
+		records := map[cdc.Ref]*Record{}
+		for i := range rows {
+			if i%4 == n {
+				records[cdc.Ref{Table: "t", Key: fmt.Sprint(i)}] = &Record{Schema: 1, LSN: int64(i), FollowLSN: int64(i), Row: want(i)}
+			}
+		}
+		put(t, s, int64(n+1), records)
+		if n == 2 {
+			if err := s.db.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range 40 {
+		dir := t.TempDir()
+		if err := os.CopyFS(dir, os.DirFS(template)); err != nil {
+			t.Fatal(err)
+		}
+		files, err := filepath.Glob(filepath.Join(dir, "rows", "*"))
+		if err != nil || len(files) == 0 {
+			t.Fatal(files, err)
+		}
+		path := files[random.IntN(len(files))]
+		content, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(content) == 0 {
+			continue
+		}
+		what := "cut"
+		if random.IntN(3) == 0 {
+			content = content[:random.IntN(len(content))]
+		} else {
+			what = "flipped a byte of"
+			content[random.IntN(len(content))] ^= byte(1 + random.IntN(255))
+		}
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(dir, identity)
+		if err != nil {
+			t.Logf("%s %s: %v", what, filepath.Base(path), err)
+			continue
+		}
+		through := s.Position().Offsets[0]
+		if fresh, _ := s.Fresh(); fresh {
+			through = 0
+		}
+		for i := range rows {
+			r, ok, err := s.Get("t", fmt.Sprint(i))
+			switch {
+			case err != nil:
+				if !errors.Is(err, ErrDamaged) {
+					t.Errorf("%s %s: error %v", what, filepath.Base(path), err)
+				}
+			case ok != (int64(i%4+1) <= through), ok && !bytes.Equal(r.Row, want(i)):
+				t.Fatalf("%s %s: row %d is there: %v, at position %d", what, filepath.Base(path), i, ok, through)
+			}
+		}
+		if err := s.Clear(); err != nil {
+			t.Errorf("clear: %v", err)
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	s := open(b, b.TempDir())
+	row := bytes.Repeat([]byte("x"), 600)
+	n := 0
+	for b.Loop() {
+		batch := s.NewBatch()
+		for range 1000 {
+			n++
+			r := Record{Schema: 1, LSN: int64(n), FollowLSN: int64(n), Row: row}
+			if err := batch.Put("t", fmt.Sprintf("%08x", uint32(n)*2654435761), r); err != nil {
+				b.Fatal(err)
+			}
+		}
+		if err := errors.Join(batch.SetPosition(position(int64(n))), batch.Commit(), batch.Close()); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
+}
+
+func BenchmarkGet(b *testing.B) {
+	s := open(b, b.TempDir())
+	records := map[cdc.Ref]*Record{}
+	for i := range 20_000 {
+		records[cdc.Ref{Table: "t", Key: fmt.Sprint(i)}] = &Record{Schema: 1, Row: bytes.Repeat([]byte("x"), 600)}
+	}
+	put(b, s, 1, records)
+	i := 0
+	for b.Loop() {
+		i++
+		if _, _, err := s.Get("t", fmt.Sprint(i%40_000)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
