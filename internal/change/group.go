@@ -1,0 +1,406 @@
+package change
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/leverstream/leverstream/avro"
+	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/state"
+)
+
+// Table is a table as the comparison needs it.
+type Table struct {
+	cdc.Table
+	Codec *avro.Codec
+	// Children are the names of the selected tables whose parent this table is.
+	Children []string
+	// MaxRecord is the largest event, in bytes before compression, that the table's
+	// topic takes. An update that is larger is written as d, tombstone, c; a row that
+	// is larger by itself becomes a dead letter.
+	MaxRecord int
+	// Snapshot is the table's snapshot as the bookmark has it. The writer keeps it up
+	// to date from group to group.
+	Snapshot cdc.Snapshot
+}
+
+// Event is a change of one row. The writer encodes it, and follows a Delete with a
+// tombstone.
+type Event struct {
+	Table *Table
+	Key   string
+	avro.Event
+}
+
+// Letter is a row that could not become an event.
+type Letter struct {
+	Table *Table
+	// Key is the row's key, empty if it has none.
+	Key string
+	// Parent is the row's parent, if its table has one.
+	Parent string
+	// Reason says why, without any of the row's content.
+	Reason string
+	// Row is Lever's record as canonical JSON.
+	Row []byte
+	// ReadAt is Lever's time of the read.
+	ReadAt time.Time
+}
+
+// Put is a new state record; a nil Record means that the row is gone.
+type Put struct {
+	cdc.Ref
+	Record *state.Record
+}
+
+// Group collects what one transaction will hold.
+type Group struct {
+	tables  map[string]*Table
+	rows    *overlay
+	memory  *Memory
+	lsn     int64
+	account string
+	version string
+	now     time.Time
+
+	// Events, in the order of their LSNs.
+	Events []Event
+	// Letters are dead letters, once per version of a row.
+	Letters []Letter
+	// Rows counts the rows compared, Bytes the encoded rows in the events.
+	Rows, Bytes int
+	// Drift says, for each table, what in its rows did not fit the schema.
+	Drift map[string]*avro.Report
+}
+
+// NewGroup returns an empty group. lsn is the log sequence number of the last event
+// before it; now is stamped on all its events; version is the program's.
+func NewGroup(tables map[string]*Table, rows Rows, m *Memory, account, version string, lsn int64, now time.Time) *Group {
+	return &Group{tables: tables, rows: newOverlay(rows), memory: m, account: account, version: version, lsn: lsn, now: now, Drift: map[string]*avro.Report{}}
+}
+
+// LSN returns the log sequence number of the last event.
+func (g *Group) LSN() int64 { return g.lsn }
+
+// Puts returns the new state records, in the order in which rows were first touched.
+func (g *Group) Puts() []Put {
+	out := make([]Put, len(g.rows.order))
+	for i, ref := range g.rows.order {
+		out[i] = Put{Ref: ref, Record: g.rows.records[ref]}
+	}
+	return out
+}
+
+// Add compares the unit with what was emitted before. The result says what must be
+// read again; everything else is in the group then. An error means that the state
+// could not be read, or that the unit is malformed, and that the group is void.
+func (g *Group) Add(u *cdc.Unit) (cdc.Result, error) {
+	a := adding{Group: g, u: u, lists: map[cdc.List]map[string]bool{}, refused: map[cdc.List]bool{}, served: map[cdc.Ref][]string{}}
+	before := len(g.Events)
+	if err := a.run(); err != nil {
+		return cdc.Result{}, fmt.Errorf("compare %s: %w", u.Scan, err)
+	}
+	a.result.Events = len(g.Events) - before
+	a.result.LSN = g.lsn
+	return a.result, nil
+}
+
+// adding is the working state of one Add.
+type adding struct {
+	*Group
+	u      *cdc.Unit
+	result cdc.Result
+	// lists holds the keys of each complete list of the unit; refused are those that
+	// were overtaken or have no parent.
+	lists   map[cdc.List]map[string]bool
+	refused map[cdc.List]bool
+	// served holds the parents under which the unit shows a row.
+	served map[cdc.Ref][]string
+}
+
+func (a *adding) run() error {
+	for _, l := range a.u.Lists {
+		a.lists[l] = map[string]bool{}
+		if a.memory.listOvertaken(l, a.u.Sent) {
+			a.refused[l] = true
+			a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table}, Parent: l.Parent})
+		}
+	}
+	for _, r := range a.u.Rows {
+		if r.Parent == "" {
+			continue
+		}
+		l := cdc.List{Table: r.Table, Parent: r.Parent}
+		if a.lists[l] != nil {
+			a.lists[l][r.Key] = true
+		}
+		if !a.refused[l] {
+			ref := cdc.Ref{Table: r.Table, Key: r.Key}
+			a.served[ref] = append(a.served[ref], r.Parent)
+		}
+	}
+	for _, gone := range a.u.Gone {
+		if err := a.gone(gone); err != nil {
+			return err
+		}
+	}
+	for i := range a.u.Rows {
+		if err := a.row(&a.u.Rows[i]); err != nil {
+			return err
+		}
+	}
+	for _, l := range a.u.Lists {
+		if err := a.complete(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *adding) again(x cdc.Again) {
+	if !slices.ContainsFunc(a.result.Again, func(y cdc.Again) bool { return x.Ref == y.Ref && x.Parent == y.Parent }) {
+		a.result.Again = append(a.result.Again, x)
+	}
+}
+
+func (a *adding) table(name string) (*Table, error) {
+	t := a.tables[name]
+	if t == nil {
+		return nil, fmt.Errorf("unit names table %q, which is not selected", name)
+	}
+	return t, nil
+}
+
+// gone handles a row that Lever no longer serves.
+func (a *adding) gone(g cdc.Gone) error {
+	t, err := a.table(g.Table)
+	if err != nil {
+		return err
+	}
+	rec, err := a.rows.get(g.Ref)
+	if err != nil {
+		return err
+	}
+	if rec == nil || rec.Row == nil {
+		if g.From == "" {
+			a.memory.wrote(g.Ref, a.u.Arrived)
+		}
+		if rec != nil {
+			a.rows.put(g.Ref, nil) // only a dead letter was known of it
+		}
+		return nil
+	}
+	if a.memory.overtaken(g.Ref, a.u.Sent) {
+		a.again(cdc.Again{Ref: g.Ref, Parent: rec.Parent})
+		return nil
+	}
+	if g.From != "" && rec.Parent != g.From {
+		a.unclaim(g.Ref, rec, g.From)
+		return nil
+	}
+	if g.From != "" && a.otherParent(g.Ref, g.From) {
+		return nil // the row moves when its other parent's list is looked at
+	}
+	if g.From != "" && len(rec.Claimants) > 0 && !a.claimantsRead(g.Table, rec) {
+		a.again(cdc.Again{Ref: g.Ref, Parent: rec.Parent, Missing: true, Claimants: rec.Claimants})
+		return nil
+	}
+	return a.delete(t, g.Ref, rec, g.At)
+}
+
+// otherParent says whether the unit shows the row under a parent other than from.
+func (a *adding) otherParent(ref cdc.Ref, from string) bool {
+	return slices.ContainsFunc(a.served[ref], func(p string) bool { return p != from })
+}
+
+// claimantsRead says whether the unit holds the lists of all claimants.
+func (a *adding) claimantsRead(table string, rec *state.Record) bool {
+	for _, c := range rec.Claimants {
+		l := cdc.List{Table: table, Parent: c}
+		if a.lists[l] == nil || a.refused[l] {
+			return false
+		}
+	}
+	return true
+}
+
+// delete deletes the row and everything under it. Nothing is deleted if a child is
+// served by another parent that was not asked yet.
+func (a *adding) delete(t *Table, ref cdc.Ref, rec *state.Record, at time.Time) error {
+	type child struct {
+		ref cdc.Ref
+		rec *state.Record
+	}
+	under := map[string][]child{}
+	claimed := map[cdc.Ref]*state.Record{}
+	wait := false
+	for _, name := range t.Children {
+		l := cdc.List{Table: name, Parent: ref.Key}
+		children, err := a.rows.childrenOf(l)
+		if err != nil {
+			return err
+		}
+		for _, key := range sorted(children) {
+			c := child{cdc.Ref{Table: name, Key: key}, children[key]}
+			switch {
+			case a.otherParent(c.ref, ref.Key):
+				// It moves there.
+			case len(c.rec.Claimants) > 0 && !a.claimantsRead(name, c.rec):
+				a.again(cdc.Again{Ref: c.ref, Parent: ref.Key, Missing: true, Claimants: c.rec.Claimants})
+				wait = true
+			default:
+				under[name] = append(under[name], c)
+			}
+		}
+		claims, err := a.rows.claimedBy(l)
+		if err != nil {
+			return err
+		}
+		for key, rec := range claims {
+			claimed[cdc.Ref{Table: name, Key: key}] = rec
+		}
+	}
+	if wait {
+		a.again(cdc.Again{Ref: ref, Parent: rec.Parent})
+		return nil
+	}
+	for _, name := range t.Children {
+		for _, c := range under[name] {
+			if err := a.delete(a.tables[name], c.ref, c.rec, at); err != nil {
+				return err
+			}
+		}
+		a.memory.listed(cdc.List{Table: name, Parent: ref.Key}, a.u.Arrived)
+	}
+	for ref2, rec := range claimed {
+		a.unclaim(ref2, rec, ref.Key)
+	}
+	before, err := t.Codec.Upgrade(rec.Schema, rec.Row)
+	if err != nil {
+		return err
+	}
+	if at.IsZero() {
+		at = a.readAt()
+	}
+	a.emit(t, ref.Key, avro.Delete, before, nil, at)
+	a.rows.put(ref, nil)
+	a.memory.wrote(ref, a.u.Arrived)
+	return nil
+}
+
+// unclaim notes that the parent no longer serves a row that it does not own.
+func (a *adding) unclaim(ref cdc.Ref, rec *state.Record, parent string) {
+	if !contains(rec.Claimants, parent) {
+		return
+	}
+	next := *rec
+	next.Claimants = without(rec.Claimants, parent)
+	a.rows.put(ref, &next)
+}
+
+// complete checks a complete list against the rows that are known of it.
+func (a *adding) complete(l cdc.List) error {
+	if a.refused[l] || l.Parent == "" {
+		return nil
+	}
+	t, err := a.table(l.Table)
+	if err != nil {
+		return err
+	}
+	parent, err := a.rows.get(cdc.Ref{Table: t.Parent, Key: l.Parent})
+	if err != nil || parent == nil {
+		return err
+	}
+	children, err := a.rows.childrenOf(l)
+	if err != nil {
+		return err
+	}
+	for _, key := range sorted(children) {
+		if !a.lists[l][key] {
+			a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table, Key: key}, Parent: l.Parent, Missing: true, Claimants: children[key].Claimants})
+		}
+	}
+	claims, err := a.rows.claimedBy(l)
+	if err != nil {
+		return err
+	}
+	for key, rec := range claims {
+		if !a.lists[l][key] {
+			a.unclaim(cdc.Ref{Table: l.Table, Key: key}, rec, l.Parent)
+		}
+	}
+	a.memory.listed(l, a.u.Arrived)
+	return nil
+}
+
+// emit appends an event.
+func (a *adding) emit(t *Table, key string, op avro.Op, before, after []byte, sourceTime time.Time) {
+	a.lsn++
+	a.Bytes += len(before) + len(after)
+	snapshot := "false"
+	if !t.Snapshot.Complete {
+		switch {
+		case t.Snapshot.Kind != cdc.SnapshotFirst:
+			snapshot = "incremental"
+		case op == avro.Read:
+			snapshot = "true"
+		}
+	}
+	a.Events = append(a.Events, Event{Table: t, Key: key, Event: avro.Event{
+		Op: op, Before: before, After: after, LSN: a.lsn,
+		Time: a.now, SourceTime: sourceTime, Snapshot: snapshot, Account: a.account, Version: a.version,
+	}})
+}
+
+func (a *adding) readAt() time.Time {
+	if a.u.ReadAt.IsZero() {
+		return a.now
+	}
+	return a.u.ReadAt
+}
+
+// letter puts a row aside, once per version of it.
+func (a *adding) letter(t *Table, r *cdc.Row, reason string) error {
+	body, err := json.Marshal(r.Fields)
+	if err != nil {
+		return fmt.Errorf("table %s: a row that cannot become an event is no JSON either: %w", t.Name, err)
+	}
+	hash := sha256.Sum256(body)
+	ref := cdc.Ref{Table: t.Name, Key: r.Key}
+	if r.Key == "" {
+		ref.Key = fmt.Sprintf("#keyless:%x", hash[:16])
+	}
+	rec, err := a.rows.get(ref)
+	if err != nil {
+		return err
+	}
+	if rec != nil && slices.Equal(rec.DeadHash, hash[:]) {
+		return nil
+	}
+	next := state.Record{Schema: t.Codec.Version(), Parent: r.Parent, ReadAt: a.readAt()}
+	if rec != nil {
+		next = *rec
+	}
+	next.DeadHash = hash[:]
+	a.rows.put(ref, &next)
+	a.Letters = append(a.Letters, Letter{Table: t, Key: r.Key, Parent: r.Parent, Reason: reason, Row: body, ReadAt: a.readAt()})
+	return nil
+}
+
+func contains(list []string, s string) bool { return slices.Contains(list, s) }
+
+func without(list []string, s string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(x string) bool { return x == s })
+}
+
+func sorted(m map[string]*state.Record) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

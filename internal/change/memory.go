@@ -1,0 +1,64 @@
+package change
+
+import "github.com/leverstream/leverstream/internal/cdc"
+
+// Memory keeps when the answers that wrote rows and lists arrived, for as long as a
+// request that is older may still be under way. Requests die with the process, so
+// memory is all it takes.
+type Memory struct {
+	rows  map[cdc.Ref]cdc.Instant
+	lists map[cdc.List]cdc.Instant
+	log   []remembered // in the order of writing
+}
+
+type remembered struct {
+	ref  cdc.Ref
+	list cdc.List
+	at   cdc.Instant
+}
+
+// NewMemory returns a memory of nothing.
+func NewMemory() *Memory {
+	return &Memory{rows: map[cdc.Ref]cdc.Instant{}, lists: map[cdc.List]cdc.Instant{}}
+}
+
+// wrote notes that the row was written or deleted by an answer that arrived at the
+// given instant.
+func (m *Memory) wrote(ref cdc.Ref, at cdc.Instant) {
+	m.rows[ref] = at
+	m.log = append(m.log, remembered{ref: ref, at: at})
+}
+
+// listed notes that the list was accepted.
+func (m *Memory) listed(l cdc.List, at cdc.Instant) {
+	m.lists[l] = at
+	m.log = append(m.log, remembered{list: l, at: at})
+}
+
+// overtaken says that an answer to a request sent at the given instant may be older
+// than what is written.
+func (m *Memory) overtaken(ref cdc.Ref, sent cdc.Instant) bool { return m.rows[ref] > sent }
+
+func (m *Memory) listOvertaken(l cdc.List, sent cdc.Instant) bool { return m.lists[l] > sent }
+
+// Forget drops what no request can be older than: everything that arrived before the
+// given instant.
+func (m *Memory) Forget(oldest cdc.Instant) {
+	n := 0
+	for ; n < len(m.log) && m.log[n].at < oldest; n++ {
+		e := m.log[n]
+		if e.ref != (cdc.Ref{}) {
+			if m.rows[e.ref] == e.at {
+				delete(m.rows, e.ref)
+			}
+		} else if m.lists[e.list] == e.at {
+			delete(m.lists, e.list)
+		}
+	}
+	if n > 0 {
+		m.log = append(m.log[:0:0], m.log[n:]...)
+	}
+}
+
+// Len is the number of rows and lists remembered.
+func (m *Memory) Len() int { return len(m.rows) + len(m.lists) }

@@ -1,0 +1,118 @@
+package change
+
+import (
+	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/state"
+)
+
+// Rows are the last emitted rows.
+type Rows interface {
+	// Get returns the record of a row. Its bytes stay valid until the group is done.
+	Get(table, key string) (state.Record, bool, error)
+	// Children returns the keys of the rows that belong to the parent.
+	Children(table, parent string) ([]string, error)
+	// Claims returns the keys of the rows that the parent serves without owning them.
+	Claims(table, parent string) ([]string, error)
+}
+
+// overlay is what the group has changed, over the rows as they were.
+type overlay struct {
+	base    Rows
+	records map[cdc.Ref]*state.Record // nil: deleted
+	order   []cdc.Ref                 // refs in records, in the order of their first change
+	// children and claims hold the keys that were put under a parent in this group.
+	// They may have left it again.
+	children, claims map[cdc.List]map[string]bool
+}
+
+func newOverlay(base Rows) *overlay {
+	return &overlay{
+		base:     base,
+		records:  map[cdc.Ref]*state.Record{},
+		children: map[cdc.List]map[string]bool{},
+		claims:   map[cdc.List]map[string]bool{},
+	}
+}
+
+// get returns the record, or nil if there is none.
+func (o *overlay) get(ref cdc.Ref) (*state.Record, error) {
+	if rec, ok := o.records[ref]; ok {
+		return rec, nil
+	}
+	rec, ok, err := o.base.Get(ref.Table, ref.Key)
+	if err != nil || !ok {
+		return nil, err
+	}
+	return &rec, nil
+}
+
+func (o *overlay) put(ref cdc.Ref, rec *state.Record) {
+	if _, ok := o.records[ref]; !ok {
+		o.order = append(o.order, ref)
+	}
+	o.records[ref] = rec
+	if rec == nil {
+		return
+	}
+	if rec.Parent != "" {
+		add(o.children, cdc.List{Table: ref.Table, Parent: rec.Parent}, ref.Key)
+	}
+	for _, c := range rec.Claimants {
+		add(o.claims, cdc.List{Table: ref.Table, Parent: c}, ref.Key)
+	}
+}
+
+func add(m map[cdc.List]map[string]bool, l cdc.List, key string) {
+	if m[l] == nil {
+		m[l] = map[string]bool{}
+	}
+	m[l][key] = true
+}
+
+// under returns the records of the list's rows that satisfy belongs.
+func (o *overlay) under(l cdc.List, stored []string, changed map[string]bool, belongs func(*state.Record) bool) (map[string]*state.Record, error) {
+	var out map[string]*state.Record
+	visit := func(key string) error {
+		if _, done := out[key]; done {
+			return nil
+		}
+		rec, err := o.get(cdc.Ref{Table: l.Table, Key: key})
+		if err != nil || rec == nil || !belongs(rec) {
+			return err
+		}
+		if out == nil {
+			out = map[string]*state.Record{}
+		}
+		out[key] = rec
+		return nil
+	}
+	for _, key := range stored {
+		if err := visit(key); err != nil {
+			return nil, err
+		}
+	}
+	for key := range changed {
+		if err := visit(key); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// childrenOf returns the rows that belong to the list's parent.
+func (o *overlay) childrenOf(l cdc.List) (map[string]*state.Record, error) {
+	stored, err := o.base.Children(l.Table, l.Parent)
+	if err != nil {
+		return nil, err
+	}
+	return o.under(l, stored, o.children[l], func(r *state.Record) bool { return r.Parent == l.Parent && r.Row != nil })
+}
+
+// claimedBy returns the rows that the list's parent serves without owning them.
+func (o *overlay) claimedBy(l cdc.List) (map[string]*state.Record, error) {
+	stored, err := o.base.Claims(l.Table, l.Parent)
+	if err != nil {
+		return nil, err
+	}
+	return o.under(l, stored, o.claims[l], func(r *state.Record) bool { return contains(r.Claimants, l.Parent) })
+}

@@ -1,0 +1,201 @@
+package change
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/leverstream/leverstream/avro"
+	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/state"
+)
+
+// Fields of Lever's records that decide how a change is written.
+const (
+	fieldUpdatedAt  = "updatedAt"
+	fieldTags       = "tags"
+	fieldAnonymized = "isAnonymized"
+)
+
+// overhead is more than what an event adds to the bytes of its rows.
+const overhead = 1024
+
+// row compares one row with what was emitted before.
+func (a *adding) row(r *cdc.Row) error {
+	t, err := a.table(r.Table)
+	if err != nil {
+		return err
+	}
+	a.Rows++
+	private, orphan, err := a.parent(t, r)
+	if err != nil || orphan || a.refused[cdc.List{Table: r.Table, Parent: r.Parent}] {
+		return err
+	}
+	after, report, err := t.Codec.EncodeRow(nil, *r)
+	if errors.Is(err, avro.ErrNoKey) {
+		return a.letter(t, r, "the record has no primary key "+t.Key)
+	}
+	if err != nil {
+		return a.letter(t, r, "the record cannot be encoded with the table's schema")
+	}
+	a.drifted(t, report)
+	ref := cdc.Ref{Table: r.Table, Key: r.Key}
+	rec, err := a.rows.get(ref)
+	if err != nil {
+		return err
+	}
+	if rec == nil || rec.Row == nil {
+		return a.create(t, r, ref, rec, after)
+	}
+	before, err := t.Codec.Upgrade(rec.Schema, rec.Row)
+	if err != nil {
+		return fmt.Errorf("table %s: %w", t.Name, err)
+	}
+	if r.Parent != rec.Parent {
+		if !a.letsGo(ref, rec) {
+			return a.claim(ref, rec, r.Parent)
+		}
+	} else if bytes.Equal(before, after) && !a.snapshotAll(t, rec) {
+		return nil
+	}
+	if a.memory.overtaken(ref, a.u.Sent) {
+		a.again(cdc.Again{Ref: ref, Parent: r.Parent})
+		return nil
+	}
+	return a.update(t, r, ref, rec, before, after, private)
+}
+
+// drifted notes what did not fit the table's schema.
+func (a *adding) drifted(t *Table, r avro.Report) {
+	if r.Unknown+r.Mistyped+r.Sanitized == 0 {
+		return
+	}
+	if a.Drift[t.Name] == nil {
+		a.Drift[t.Name] = &avro.Report{}
+	}
+	a.Drift[t.Name].Add(r)
+}
+
+// parent looks up the row's parent: whether its person was anonymised, and whether
+// it is unknown, in which case the row must wait for it.
+func (a *adding) parent(t *Table, r *cdc.Row) (private, orphan bool, err error) {
+	if t.Parent == "" {
+		return false, false, nil
+	}
+	parent, err := a.rows.get(cdc.Ref{Table: t.Parent, Key: r.Parent})
+	if err != nil || parent == nil || parent.Row == nil {
+		return false, true, err
+	}
+	return parent.Anonymized, false, nil
+}
+
+// snapshotAll says that a re-snapshot of all rows has not written this one yet.
+func (a *adding) snapshotAll(t *Table, rec *state.Record) bool {
+	return !t.Snapshot.Complete && t.Snapshot.Kind == cdc.SnapshotAll && rec.LSN <= t.Snapshot.Since
+}
+
+// letsGo says that the unit shows the row's owner to have let go of it.
+func (a *adding) letsGo(ref cdc.Ref, rec *state.Record) bool {
+	if rec.Parent == "" {
+		return true // tables without parents never get here; a record without one has no owner
+	}
+	for _, g := range a.u.Gone {
+		owner := g.Table == a.tables[ref.Table].Parent && g.Key == rec.Parent
+		if g.Ref == ref && g.From == rec.Parent || owner {
+			return !slices.Contains(a.served[ref], rec.Parent)
+		}
+	}
+	return false
+}
+
+// claim notes that a parent serves a row that belongs to another.
+func (a *adding) claim(ref cdc.Ref, rec *state.Record, parent string) error {
+	if contains(rec.Claimants, parent) {
+		return nil
+	}
+	next := *rec
+	next.Claimants = append(slices.Clone(rec.Claimants), parent)
+	slices.Sort(next.Claimants)
+	a.rows.put(ref, &next)
+	return nil
+}
+
+func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, after []byte) error {
+	if a.memory.overtaken(ref, a.u.Sent) {
+		a.again(cdc.Again{Ref: ref, Parent: r.Parent})
+		return nil
+	}
+	if len(after)+overhead > t.MaxRecord {
+		return a.letter(t, r, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
+	}
+	op, at := avro.Create, a.sourceTime(t, nil, after)
+	if !t.Snapshot.Complete && t.Snapshot.Kind != cdc.SnapshotIncremental {
+		op, at = avro.Read, a.readAt()
+	}
+	a.emit(t, ref.Key, op, nil, after, at)
+	a.write(t, r, ref, after, true, 0, nil)
+	return nil
+}
+
+func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, before, after []byte, private bool) error {
+	if len(after)+overhead > t.MaxRecord {
+		return a.letter(t, r, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
+	}
+	follow := true
+	if len(t.Children) > 0 {
+		changed, err := t.Codec.Changed(before, after)
+		if err != nil {
+			return fmt.Errorf("table %s: %w", t.Name, err)
+		}
+		// A posting was renamed: thousands of opportunities get another tag at once.
+		follow = slices.ContainsFunc(changed, func(f string) bool { return f != fieldTags && f != fieldUpdatedAt })
+		private, _ = t.Codec.Bool(after, fieldAnonymized)
+	}
+	at := a.sourceTime(t, before, after)
+	switch {
+	case a.snapshotAll(t, rec):
+		follow = true
+		a.emit(t, ref.Key, avro.Read, nil, after, at)
+	case private || len(before)+len(after)+overhead > t.MaxRecord:
+		a.emit(t, ref.Key, avro.Delete, before, nil, at)
+		a.emit(t, ref.Key, avro.Create, nil, after, at)
+	default:
+		a.emit(t, ref.Key, avro.Update, before, after, at)
+	}
+	a.write(t, r, ref, after, follow, rec.FollowLSN, without(rec.Claimants, r.Parent))
+	return nil
+}
+
+// write puts the row that was just emitted into the state.
+func (a *adding) write(t *Table, r *cdc.Row, ref cdc.Ref, after []byte, follow bool, followed int64, claimants []string) {
+	rec := &state.Record{
+		Schema: t.Codec.Version(), Parent: r.Parent, Claimants: claimants,
+		LSN: a.lsn, FollowLSN: a.lsn, ReadAt: a.readAt(), Row: after,
+	}
+	if len(t.Children) > 0 {
+		rec.Anonymized, _ = t.Codec.Bool(after, fieldAnonymized)
+		if follow {
+			a.result.Changed = append(a.result.Changed, ref)
+		} else {
+			rec.FollowLSN = followed
+		}
+	}
+	a.rows.put(ref, rec)
+	a.memory.wrote(ref, a.u.Arrived)
+}
+
+// sourceTime is updatedAt if it changed, else the time of the read.
+func (a *adding) sourceTime(t *Table, before, after []byte) time.Time {
+	at, ok := t.Codec.Long(after, fieldUpdatedAt)
+	if !ok {
+		return a.readAt()
+	}
+	if before != nil {
+		if was, ok := t.Codec.Long(before, fieldUpdatedAt); ok && was == at {
+			return a.readAt()
+		}
+	}
+	return time.UnixMilli(at)
+}
