@@ -1,0 +1,87 @@
+package lever
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// decodePage decodes an answer's body: {"data": [...] or {...}, "hasNext": bool,
+// "next": token}. Numbers stay as Lever wrote them (json.Number). It fills Data and
+// Next. The error completes the sentence "the answer ..." and quotes nothing.
+//
+// The member names are compared exactly, unlike in a struct, where encoding/json
+// would take "Data" for "data".
+func decodePage(body []byte) (cdc.Page, error) {
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var top any
+	if err := d.Decode(&top); err != nil {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return cdc.Page{}, errors.New("is empty or cut off")
+		}
+		return cdc.Page{}, errors.New("is not JSON")
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return cdc.Page{}, errors.New("has something after the JSON")
+	}
+	envelope, ok := top.(map[string]any)
+	if !ok {
+		return cdc.Page{}, errors.New("is not a JSON object")
+	}
+	data, ok := envelope["data"]
+	if !ok {
+		return cdc.Page{}, errors.New("has no data")
+	}
+	var p cdc.Page
+	switch data := data.(type) {
+	case map[string]any:
+		p.Data = []map[string]any{data}
+	case []any:
+		p.Data = make([]map[string]any, len(data))
+		for i, item := range data {
+			if p.Data[i], ok = item.(map[string]any); !ok {
+				return cdc.Page{}, errors.New("has a list with something in it that is not an object")
+			}
+		}
+	default:
+		return cdc.Page{}, errors.New("has data that is neither a list nor an object")
+	}
+	next, err := nextToken(envelope)
+	if err != nil {
+		return cdc.Page{}, err
+	}
+	p.Next = next
+	return p, nil
+}
+
+// nextToken returns the token of the following page, empty if there is none. Some
+// lists leave out hasNext; then next alone decides.
+func nextToken(envelope map[string]any) (string, error) {
+	var next string
+	switch n := envelope["next"].(type) {
+	case nil:
+	case string:
+		next = n
+	default:
+		return "", errors.New("has a next that is not a string")
+	}
+	switch more := envelope["hasNext"].(type) {
+	case nil:
+		return next, nil
+	case bool:
+		if !more {
+			return "", nil
+		}
+		// Taking this for the last page would make rows look deleted.
+		if next == "" {
+			return "", errors.New("says that there is a next page, but not which")
+		}
+		return next, nil
+	default:
+		return "", errors.New("has a hasNext that is neither true nor false")
+	}
+}

@@ -1,0 +1,115 @@
+package lever
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestDecodePage(t *testing.T) {
+	for _, tt := range []struct {
+		name, body string
+		records    int
+		next       string
+		problem    string // empty if the page is good
+	}{
+		{name: "last page", body: `{"data":[{"id":"a"},{"id":"b"}],"hasNext":false}`, records: 2},
+		{name: "page before others", body: `{"data":[{"id":"a"}],"hasNext":true,"next":"%5B3%5D"}`, records: 1, next: "%5B3%5D"},
+		{name: "empty list", body: emptyPage},
+		{name: "list without hasNext", body: `{"data":[{}]}`, records: 1},
+		{name: "next without hasNext is followed", body: `{"data":[],"next":"x"}`, next: "x"},
+		{name: "hasNext false wins over next", body: `{"data":[],"hasNext":false,"next":"x"}`},
+		{name: "null means absent", body: `{"data":[],"hasNext":null,"next":null}`},
+		{name: "single object", body: `{"data":{"id":"a"}}`, records: 1},
+		{name: "unknown members are ignored", body: ` {"data":[],"new":[1]} ` + "\n"},
+		{name: "hasNext without next", body: `{"data":[],"hasNext":true}`, problem: "says that there is a next page, but not which"},
+		{name: "hasNext with empty next", body: `{"data":[],"hasNext":true,"next":""}`, problem: "says that there is a next page, but not which"},
+		{name: "next of another type", body: `{"data":[],"hasNext":true,"next":3}`, problem: "has a next that is not a string"},
+		{name: "hasNext of another type", body: `{"data":[],"hasNext":"false"}`, problem: "has a hasNext that is neither true nor false"},
+		{name: "no data", body: `{"hasNext":false}`, problem: "has no data"},
+		{name: "data in other letters", body: `{"Data":[]}`, problem: "has no data"},
+		{name: "null data", body: `{"data":null}`, problem: "has data that is neither a list nor an object"},
+		{name: "text as data", body: `{"data":"secret"}`, problem: "has data that is neither a list nor an object"},
+		{name: "list of something else", body: `{"data":[{"id":"a"},null]}`, problem: "has a list with something in it that is not an object"},
+		{name: "bare list", body: `[{"id":"a"}]`, problem: "is not a JSON object"},
+		{name: "HTML", body: `<html>maintenance</html>`, problem: "is not JSON"},
+		{name: "nothing", body: ``, problem: "is empty or cut off"},
+		{name: "cut", body: `{"data":[{"id":"a"},{"id`, problem: "is empty or cut off"},
+		{name: "two values", body: emptyPage + emptyPage, problem: "has something after the JSON"},
+		{name: "very deep", body: `{"data":` + strings.Repeat("[", 20000), problem: "is not JSON"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, err := decodePage([]byte(tt.body))
+			if got := fmt.Sprint(err); tt.problem != "" && got != tt.problem || tt.problem == "" && err != nil {
+				t.Fatalf("error %q, want %q", got, tt.problem)
+			}
+			if len(p.Data) != tt.records || p.Next != tt.next {
+				t.Errorf("%d records, next %q; want %d, %q", len(p.Data), p.Next, tt.records, tt.next)
+			}
+		})
+	}
+}
+
+func TestNumbersStayAsLeverWroteThem(t *testing.T) {
+	p, err := decodePage([]byte(`{"data":{"a":12345678901234567890,"b":230.50,"c":1e3}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"a": json.Number("12345678901234567890"), "b": json.Number("230.50"), "c": json.Number("1e3")}
+	if !reflect.DeepEqual(p.Data[0], want) {
+		t.Errorf("got %v", p.Data[0])
+	}
+}
+
+// A page that decodes is whole: it can be written and decoded again to the same.
+func FuzzDecodePage(f *testing.F) {
+	for _, seed := range []string{
+		emptyPage, onePage, `{"data":{"id":"a","n":1.50}}`, `{"data":[{}],"hasNext":true,"next":"%5B%22a%22%5D"}`,
+		`{"data":[null]}`, `{"data":[],"hasNext":true}`, `{"data":"\ud800"}`, `[]`, `<html>`, "", `{"data":[]}x`, "\xff", `{"data":[],"data":{}}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p, err := decodePage(body)
+		if err != nil {
+			if p.Data != nil || p.Next != "" {
+				t.Fatalf("a page came with error %v", err)
+			}
+			return
+		}
+		if p.Data == nil {
+			t.Fatal("no records and no error")
+		}
+		for i, record := range p.Data {
+			if record == nil {
+				t.Fatalf("record %d is missing", i)
+			}
+		}
+		again, err := json.Marshal(map[string]any{"data": p.Data, "hasNext": p.Next != "", "next": p.Next})
+		if err != nil {
+			t.Fatal(err)
+		}
+		q, err := decodePage(again)
+		if err != nil || !reflect.DeepEqual(p, q) {
+			t.Fatalf("%v became %v, error %v", p, q, err)
+		}
+	})
+}
+
+func BenchmarkDecodePage(b *testing.B) {
+	const record = `{"id":"5599cc20-1111-4222-8333-%012d","name":"Rowan Example","headline":"Engineer","contact":"c","stage":"applicant-new","stageChanges":[{"toStageId":"lead-new","toStageIndex":0,"updatedAt":1491435120000,"userId":"u"}],"emails":["rowan@example.test"],"phones":[{"type":"mobile","value":"0"}],"tags":["a","b"],"sources":["Referral"],"createdAt":1491435120000,"updatedAt":null,"archived":null,"urls":{"list":"https://hire.example.test/1","show":"https://hire.example.test/2"},"applications":[{"id":"x","type":"posting","createdAt":1491435120000,"posting":"p","user":null}]}`
+	records := make([]string, 100)
+	for i := range records {
+		records[i] = fmt.Sprintf(record, i)
+	}
+	body := []byte(`{"data":[` + strings.Join(records, ",") + `],"hasNext":true,"next":"%5B3%2C1491435120000%5D"}`)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := decodePage(body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,113 @@
+package lever
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+const (
+	// requestTimeout bounds an attempt from sending to the last byte.
+	requestTimeout = 60 * time.Second
+	// headerTimeout bounds the wait for the first byte of the answer.
+	headerTimeout = 45 * time.Second
+	// maxBody bounds a decompressed page. The largest pages seen have a few MiB.
+	maxBody = 64 << 20
+	// maxErrorBody bounds the answer that goes with an error status.
+	maxErrorBody = 64 << 10
+)
+
+// newTransport returns a pool that can keep as many connections as requests may be in
+// flight, so that none is opened anew in steady state.
+func newTransport(connections int) *http.Transport {
+	return &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		ForceAttemptHTTP2:     true,
+		MaxIdleConns:          connections,
+		MaxIdleConnsPerHost:   connections,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ResponseHeaderTimeout: headerTimeout,
+		// A dead HTTP/2 connection would otherwise be used again and again.
+		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+	}
+}
+
+// An answer is what came of one attempt: a status with a body, or err.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
+	// err says why there is no usable answer; the other fields above are then unset.
+	err error
+	// key is the API key that was sent.
+	key           string
+	granted       time.Time
+	sent, arrived cdc.Instant
+}
+
+// errTooLarge says that a body exceeded maxBody.
+var errTooLarge = errors.New("larger than 64 MiB")
+
+// send waits for its turn and makes one attempt. The error says that nothing was sent.
+func (c *Client) send(ctx context.Context, k *call) (answer, error) {
+	granted, err := c.limiter.acquire(ctx, k.class)
+	if err != nil {
+		return answer{}, k.stopped(err)
+	}
+	defer c.limiter.release()
+	key, err := c.token()
+	if err != nil {
+		f := k.fail(cdc.ErrUnauthorized, "not sent: cannot read the API key: "+err.Error())
+		f.cause = err
+		return answer{}, f
+	}
+	if key == "" {
+		return answer{}, k.fail(cdc.ErrUnauthorized, "not sent: the API key is empty; set LEVER_TOKEN or LEVER_TOKEN_FILE")
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url.String(), nil)
+	if err != nil {
+		return answer{}, k.fail(cdc.ErrRejected, "not sent: the URL cannot be used")
+	}
+	req.SetBasicAuth(key, "")
+	req.Header.Set("Accept", "application/json")
+	if c.userAgent != "" {
+		req.Header.Set("User-Agent", c.userAgent)
+	}
+	a := answer{key: key, granted: granted}
+	c.counts.sent(k.class, k.endpoint)
+	a.sent = c.clock.Now()
+	a.receive(c.transport.RoundTrip(req))
+	a.arrived = c.clock.Now()
+	return a, nil
+}
+
+// receive reads the response. Decoding waits until the slot is free again.
+func (a *answer) receive(resp *http.Response, err error) {
+	if err != nil {
+		a.err = err
+		return
+	}
+	defer func() { _ = resp.Body.Close() }()
+	limit := int64(maxErrorBody)
+	if resp.StatusCode == http.StatusOK {
+		limit = maxBody
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	switch {
+	case err != nil:
+		a.err = err
+	case int64(len(body)) > limit && resp.StatusCode == http.StatusOK:
+		a.err = errTooLarge
+	default:
+		a.status, a.header, a.body = resp.StatusCode, resp.Header, body
+	}
+}
