@@ -1,0 +1,170 @@
+package extractor
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"sync"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// mostHurried bounds the parents that wait to be put before the backlog. More than
+// that is a backlog itself, and the cursor finds them all.
+const mostHurried = 10_000
+
+// A follower reads one kind of child list for every parent that has changed.
+//
+// Its cursor is an LSN: all parents whose last event is not above it are done and
+// committed. So no crash loses a pending parent, and what was in flight is read
+// again. Beside the backlog, parents that a live increment has just changed are
+// read at once; the backlog skips them when it gets there.
+type follower struct {
+	childList
+	e      *Extractor
+	tables []string
+	// lead is the parent table whose LSNs the cursor counts.
+	lead string
+	// signal holds a token while the state may have news.
+	signal chan struct{}
+
+	mu      sync.Mutex
+	hurried []string
+	queued  map[string]bool
+}
+
+// newFollowers returns the followers of a child list: one for both of its tables,
+// or one for each parent table while the parents are at different points of their
+// snapshots (one of them was added later).
+func newFollowers(e *Extractor, c childList, tables []string) []*follower {
+	byLead := map[string]*follower{}
+	var out []*follower
+	for _, t := range tables {
+		lead := e.selected[t].Parent
+		for other := range byLead {
+			if e.samePhase(lead, other) {
+				lead = other
+			}
+		}
+		f := byLead[lead]
+		if f == nil {
+			f = &follower{childList: c, e: e, lead: lead, signal: make(chan struct{}, 1), queued: map[string]bool{}}
+			byLead[lead] = f
+			out = append(out, f)
+		}
+		f.tables = append(f.tables, t)
+	}
+	return out
+}
+
+// samePhase says that the snapshots of two parent tables are both complete, or run
+// together, so that a row of one implies the same row of the other.
+func (e *Extractor) samePhase(a, b string) bool {
+	x, y := e.State.Section(a, cdc.SectionSnapshot), e.State.Section(b, cdc.SectionSnapshot)
+	return e.complete(a) && e.complete(b) || bytes.Equal(x, y)
+}
+
+// complete says whether the table's snapshot is.
+func (e *Extractor) complete(table string) bool {
+	var s cdc.Snapshot
+	raw := e.State.Section(table, cdc.SectionSnapshot)
+	return raw != nil && json.Unmarshal(raw, &s) == nil && s.Complete
+}
+
+func (f *follower) loop() loop {
+	return loop{name: f.name + " of " + f.lead, tables: f.tables, path: "/opportunities/:id/" + f.name}
+}
+
+// wake tells the follower to look at the state again.
+func (f *follower) wake() {
+	select {
+	case f.signal <- struct{}{}:
+	default:
+	}
+}
+
+// hurry puts parents before the backlog.
+func (f *follower) hurry(changed []cdc.Ref) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, ref := range changed {
+		if ref.Table == f.lead && !f.queued[ref.Key] && len(f.hurried) < mostHurried {
+			f.queued[ref.Key] = true
+			f.hurried = append(f.hurried, ref.Key)
+		}
+	}
+}
+
+// next takes the parent that waits longest to be hurried.
+func (f *follower) next() (key string, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.hurried) == 0 {
+		return "", false
+	}
+	key, f.hurried = f.hurried[0], f.hurried[1:]
+	delete(f.queued, key)
+	return key, true
+}
+
+// run follows until ctx ends. If until is not nil, it ends when until is closed and
+// no parent is left to read, or with the first error that is not one parent's own.
+func (f *follower) run(ctx context.Context, until <-chan struct{}) error {
+	if until != nil {
+		return f.e.attempt(ctx, f.loop(), func(ctx context.Context) error { return f.follow(ctx, until) })
+	}
+	return f.e.untilDone(ctx, f.loop(), func(ctx context.Context) error { return f.follow(ctx, nil) })
+}
+
+// one reads the parent's list once and commits it.
+func (f *follower) one(ctx context.Context, parent string, class cdc.Class) error {
+	read := f.e.Clock.Begin()
+	defer f.e.Clock.End(read)
+	u := &cdc.Unit{Scan: f.loop().name}
+	if err := f.list(ctx, u, parent, class, false); err != nil {
+		return err
+	}
+	return f.e.commit(ctx, u)
+}
+
+// list adds the complete child list of a parent to the unit. Some servers answer 404
+// for a list that is empty. When confirming, that answer is not believed before the
+// parent itself was asked for.
+func (f *follower) list(ctx context.Context, u *cdc.Unit, parent string, class cdc.Class, confirming bool) error {
+	var records []map[string]any
+	r := cdc.Request{Class: class, Path: "/opportunities/" + url.PathEscape(parent) + "/" + f.name, Limit: f.page}
+	for restarts := 0; ; {
+		p, err := f.e.get(ctx, u, r)
+		switch {
+		case errors.Is(err, cdc.ErrNotFound):
+			records, p.Next = nil, ""
+			if confirming {
+				if err := f.e.opportunities().single(ctx, u, parent, class); err != nil {
+					return err
+				}
+			}
+		case errors.Is(err, cdc.ErrInvalidOffset) && restarts < 2:
+			restarts++
+			records, r.Offset = nil, ""
+			continue
+		case err != nil:
+			return err
+		case p.Next != "" && p.Next == r.Offset:
+			return fmt.Errorf("%w: list %s names the page just read as its next one", cdc.ErrUnavailable, f.loop().path)
+		}
+		records = append(records, p.Data...)
+		if r.Offset = p.Next; r.Offset == "" {
+			break
+		}
+	}
+	for _, t := range f.tables {
+		for _, rec := range records {
+			u.Rows = append(u.Rows, cdc.Row{Table: t, Key: text(rec, "id"), Parent: parent, Fields: rec})
+		}
+		u.Lists = append(u.Lists, cdc.List{Table: t, Parent: parent})
+	}
+	return nil
+}

@@ -1,0 +1,223 @@
+package extractor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// Config is what an Extractor works with. All fields are required unless they say
+// otherwise.
+type Config struct {
+	// Tables are the selected tables. A child's parent must be among them.
+	Tables []cdc.Table
+	Lever  Lever
+	State  State
+	Sink   cdc.Sink
+	Clock  *cdc.Clock
+	// Confidentiality is sent with every list that takes it: "all" or
+	// "non-confidential" (see Confidentiality).
+	Confidentiality string
+	// PollInterval is the time between two reads of increments and deletion feeds.
+	PollInterval time.Duration
+	// RefreshInterval is the time between two reads of full lists.
+	RefreshInterval time.Duration
+	// Overlap is how far before its scan a cursor starts.
+	Overlap time.Duration
+	// Concurrency is how many lists of one kind of children may be read at once.
+	Concurrency int
+	Logger      *slog.Logger
+	// Status is told what the loops do. Optional.
+	Status *Status
+}
+
+// Extractor reads one Lever account and submits units to a sink. It lives for one
+// ownership: when the sink stops, make a new one; it goes on from the bookmarks.
+type Extractor struct {
+	Config
+	selected  map[string]cdc.Table
+	listings  []*listingReader
+	full      []*fullReader
+	followers []*follower
+}
+
+// New returns an extractor for the selected tables.
+func New(c Config) (*Extractor, error) {
+	if c.Status == nil {
+		c.Status = NewStatus(c.Tables)
+	}
+	e := &Extractor{Config: c, selected: map[string]cdc.Table{}}
+	for _, t := range c.Tables {
+		e.selected[t.Name] = t
+	}
+	for _, t := range c.Tables {
+		if t.Parent == "" {
+			continue
+		}
+		if _, ok := e.selected[t.Parent]; !ok {
+			return nil, fmt.Errorf("table %s needs its parent table %s to be selected as well", t.Name, t.Parent)
+		}
+	}
+	for _, cl := range childLists() {
+		if tables := e.selection(cl.tables); len(tables) > 0 {
+			e.followers = append(e.followers, newFollowers(e, cl, tables)...)
+		}
+	}
+	for _, l := range listings() {
+		tables := e.selection(l.tables)
+		if len(tables) == 0 {
+			continue
+		}
+		l.tables = tables
+		l.nested = slices.Clone(l.nested)
+		for i := range l.nested {
+			l.nested[i].tables = e.selection(l.nested[i].tables)
+		}
+		e.listings = append(e.listings, newListingReader(e, l))
+	}
+	for _, f := range fullLists() {
+		if _, ok := e.selected[f.table]; ok {
+			e.full = append(e.full, &fullReader{e: e, fullList: f})
+		}
+	}
+	return e, nil
+}
+
+// selection keeps those names that are selected.
+func (e *Extractor) selection(names []string) []string {
+	var out []string
+	for _, n := range names {
+		if _, ok := e.selected[n]; ok {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// Run reads until ctx ends (nil is returned) or the sink stops. A list that fails
+// is tried again for ever, visibly (see Status), and does not hold up the others.
+func (e *Extractor) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	for _, f := range e.full {
+		g.Go(func() error { return e.repeat(ctx, f.loop(), e.RefreshInterval, f.read) })
+	}
+	for _, l := range e.listings {
+		if !l.noSnapshot {
+			g.Go(func() error { return e.untilDone(ctx, l.loop("snapshot"), l.snapshot) })
+		}
+		g.Go(func() error { return e.repeat(ctx, l.loop("increment"), e.PollInterval, l.increment) })
+		for _, d := range l.feeds {
+			g.Go(func() error { return e.repeat(ctx, d.loop(), e.PollInterval, d.read) })
+		}
+	}
+	for _, f := range e.followers {
+		g.Go(func() error { return f.run(ctx, nil) })
+	}
+	return ignoreEnd(ctx, g.Wait())
+}
+
+// Once makes one complete pass: snapshots or increments, full lists, deletion
+// feeds, and the children of every parent that these have changed. It returns the
+// errors of all lists that could not be read; what could be read is committed.
+func (e *Extractor) Once(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	failed := make(chan error, 64)
+	note := func(l loop, err error) error {
+		if err == nil || fatal(ctx, err) {
+			return err
+		}
+		failed <- fmt.Errorf("%s: %w", l.subject(), err)
+		return nil
+	}
+	parentsDone := make(chan struct{})
+	var parents errgroup.Group
+	for _, f := range e.full {
+		g.Go(func() error { return note(f.loop(), e.attempt(ctx, f.loop(), f.read)) })
+	}
+	for _, l := range e.listings {
+		parents.Go(func() error {
+			if !l.noSnapshot {
+				if err := e.attempt(ctx, l.loop("snapshot"), l.snapshot); err != nil {
+					return note(l.loop("snapshot"), err)
+				}
+			}
+			if err := e.attempt(ctx, l.loop("increment"), l.increment); err != nil {
+				return note(l.loop("increment"), err)
+			}
+			for _, d := range l.feeds {
+				if err := note(d.loop(), e.attempt(ctx, d.loop(), d.read)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	g.Go(func() error {
+		defer close(parentsDone)
+		return parents.Wait()
+	})
+	for _, f := range e.followers {
+		g.Go(func() error { return note(f.loop(), f.run(ctx, parentsDone)) })
+	}
+	err := g.Wait()
+	close(failed)
+	for f := range failed {
+		err = errors.Join(err, f)
+	}
+	return err
+}
+
+// query returns the parameters of a list that takes confidentiality.
+func (e *Extractor) query(expand []string) url.Values {
+	q := url.Values{"confidentiality": {e.Confidentiality}}
+	for _, x := range expand {
+		q.Add("expand", x)
+	}
+	return q
+}
+
+// Confidentiality finds out whether the key may see confidential rows, with one
+// cheap request to the first endpoint that takes the parameter. It returns the
+// value to send ("all" or "non-confidential"); for an endpoint that the key may
+// not read at all the next one is asked. mode is "auto", "include" or "exclude".
+func Confidentiality(ctx context.Context, api Lever, tables []cdc.Table, mode string) (string, error) {
+	const all, visible = "all", "non-confidential"
+	if mode == "exclude" {
+		return visible, nil
+	}
+	asked := map[string]bool{}
+	for _, t := range tables {
+		path := t.Endpoint
+		if !slices.Contains([]string{"/opportunities", "/postings", "/requisitions"}, path) || asked[path] {
+			continue
+		}
+		asked[path] = true
+		probe := func(value string) error {
+			_, err := api.Get(ctx, cdc.Request{Class: cdc.ClassCheck, Path: path, Limit: 1, Query: url.Values{"confidentiality": {value}}})
+			return err
+		}
+		err := probe(all)
+		switch {
+		case err == nil:
+			return all, nil
+		case !errors.Is(err, cdc.ErrForbidden):
+			return "", err
+		case mode == "include":
+			return "", fmt.Errorf("LEVER_CONFIDENTIAL=include, but this key may not see confidential rows (%w): use a key that was created with the confidential grant, or LEVER_CONFIDENTIAL=auto", err)
+		}
+		if err := probe(visible); err == nil {
+			return visible, nil
+		} else if !errors.Is(err, cdc.ErrForbidden) {
+			return "", err
+		}
+	}
+	return all, nil
+}

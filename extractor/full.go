@@ -1,0 +1,151 @@
+package extractor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// A fullReader reads a whole list, each time, and finds what is no longer in it.
+type fullReader struct {
+	fullList
+	e *Extractor
+}
+
+func (f *fullReader) loop() loop {
+	return loop{name: f.table + " full", tables: []string{f.table}, path: f.path}
+}
+
+// read reads the list to its end. Rows are committed page by page. Rows that are
+// known and were not listed are confirmed (a 404 for the single object, or a second
+// complete list) before they are called gone.
+func (f *fullReader) read(ctx context.Context) error {
+	seen, err := f.list(ctx)
+	if err != nil {
+		return err
+	}
+	missing, err := f.missing(seen)
+	if err != nil || len(missing) == 0 {
+		return err
+	}
+	read := f.e.Clock.Begin()
+	defer f.e.Clock.End(read)
+	u := &cdc.Unit{Scan: f.loop().name}
+	if f.single {
+		for _, key := range missing {
+			if err := f.one(ctx, u, key); err != nil {
+				return err
+			}
+		}
+		return f.e.commit(ctx, u)
+	}
+	u.Sent = f.e.Clock.Now()
+	if seen, err = f.list(ctx); err != nil {
+		return err
+	}
+	u.Arrived = f.e.Clock.Now()
+	for _, key := range missing {
+		if !seen[key] {
+			u.Gone = append(u.Gone, cdc.Gone{Ref: cdc.Ref{Table: f.table, Key: key}})
+		}
+	}
+	return f.e.commit(ctx, u)
+}
+
+// list reads and commits the list once and returns the keys it held. With its last
+// page the table's first snapshot is complete.
+func (f *fullReader) list(ctx context.Context) (seen map[string]bool, err error) {
+	q := url.Values{}
+	if f.confidential {
+		q = f.e.query(nil)
+	}
+	for k, v := range f.query {
+		q.Set(k, v)
+	}
+	began := int64(0)
+	key := f.e.selected[f.table].Key
+	for try := 0; ; try++ {
+		seen = map[string]bool{}
+		err = f.e.pages(ctx, pageRead{
+			request: cdc.Request{Class: cdc.ClassRefresh, Path: f.path, Query: q, Limit: pageSize},
+			unit: func(p cdc.Page, next string) (*cdc.Unit, error) {
+				if began == 0 {
+					began = p.Date.UnixMilli()
+				}
+				u := unit(f.loop().name, p)
+				for _, rec := range p.Data {
+					k := text(rec, key)
+					seen[k] = true
+					u.Rows = append(u.Rows, cdc.Row{Table: f.table, Key: k, Fields: rec})
+				}
+				if next == "" {
+					u.Changes, err = f.finished(began)
+				}
+				return u, err
+			},
+		})
+		if !errors.Is(err, cdc.ErrInvalidOffset) || try == 2 {
+			return seen, err
+		}
+	}
+}
+
+// finished are the changes that go with the last page.
+func (f *fullReader) finished(began int64) ([]cdc.Change, error) {
+	tables := []string{f.table}
+	out := changes(tables, sectionFull, fullSection{At: began})
+	var s snapshotSection
+	if _, err := section(f.e.State, f.table, cdc.SectionSnapshot, &s); err != nil {
+		return nil, errors.Join(errState, err)
+	}
+	if !s.Complete {
+		s.Complete, s.Began = true, began
+		out = append(out, changes(tables, cdc.SectionSnapshot, s)...)
+	}
+	for _, l := range f.e.listings {
+		if l.noSnapshot && l.tables[0] == f.table && f.e.State.Section(f.table, sectionIncrement) == nil {
+			out = append(out, changes(tables, sectionIncrement, incrementSection{Cursor: began - f.e.Overlap.Milliseconds()})...)
+		}
+	}
+	return out, nil
+}
+
+// missing returns the keys of known rows that were not listed.
+func (f *fullReader) missing(seen map[string]bool) ([]string, error) {
+	var missing []string
+	for key, err := range f.e.State.Keys(f.table) {
+		if err != nil {
+			return nil, errors.Join(errState, err)
+		}
+		if !seen[key] {
+			missing = append(missing, key)
+		}
+	}
+	return missing, nil
+}
+
+// one asks for a single row, and says that it is gone if Lever does not know it.
+func (f *fullReader) one(ctx context.Context, u *cdc.Unit, key string) error {
+	ref := cdc.Ref{Table: f.table, Key: key}
+	if !f.single {
+		return fmt.Errorf("%w: table %s has no single rows to ask for", errState, f.table)
+	}
+	p, err := f.e.get(ctx, u, cdc.Request{Class: cdc.ClassRefresh, Path: f.path + "/" + url.PathEscape(key)})
+	if errors.Is(err, cdc.ErrNotFound) {
+		u.Gone = append(u.Gone, cdc.Gone{Ref: ref})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, rec := range p.Data {
+		if text(rec, f.e.selected[f.table].Key) != key {
+			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, f.path)
+		}
+		u.Rows = append(u.Rows, cdc.Row{Table: f.table, Key: key, Fields: rec})
+	}
+	return nil
+}

@@ -1,0 +1,238 @@
+package extractor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// pageSize is the largest page that Lever serves.
+const pageSize = 100
+
+// A listingReader reads one listing: its snapshot, its increments, and single
+// records of it.
+type listingReader struct {
+	listing
+	e     *Extractor
+	feeds []*deletionFeed
+}
+
+func newListingReader(e *Extractor, l listing) *listingReader {
+	r := &listingReader{listing: l, e: e}
+	if l.deletions != "" {
+		r.feeds = append(r.feeds, &deletionFeed{listing: r, path: l.deletions, tables: l.tables})
+	}
+	for _, n := range l.nested {
+		if n.deletions != "" && len(n.tables) > 0 {
+			r.feeds = append(r.feeds, &deletionFeed{listing: r, path: n.deletions, tables: n.tables})
+		}
+	}
+	return r
+}
+
+// opportunities is the reader of the listing that every child's parent comes from.
+func (e *Extractor) opportunities() *listingReader {
+	for _, l := range e.listings {
+		if l.path == "/opportunities" {
+			return l
+		}
+	}
+	return nil // no child without its parent: New has checked
+}
+
+func (l *listingReader) loop(kind string) loop {
+	return loop{name: l.path[1:] + " " + kind, tables: l.allTables(), path: l.path}
+}
+
+// allTables are the tables that the listing feeds, parents first.
+func (l *listingReader) allTables() []string {
+	all := append([]string(nil), l.tables...)
+	for _, n := range l.nested {
+		all = append(all, n.tables...)
+	}
+	return all
+}
+
+// add puts the record's rows of the given tables into the unit.
+func (l *listingReader) add(u *cdc.Unit, rec map[string]any, into map[string]bool) {
+	id := text(rec, "id")
+	own := l.collapse(rec)
+	for _, t := range l.tables {
+		if into[t] {
+			u.Rows = append(u.Rows, cdc.Row{Table: t, Key: id, Fields: own})
+		}
+	}
+	for _, n := range l.nested {
+		items, ok := objects(rec[n.field])
+		if !ok || id == "" {
+			continue // not expanded: nothing is known of these rows
+		}
+		for _, t := range n.tables {
+			if !into[t] {
+				continue
+			}
+			for _, item := range items {
+				u.Rows = append(u.Rows, cdc.Row{Table: t, Key: text(item, "id"), Parent: id, Fields: item})
+			}
+			u.Lists = append(u.Lists, cdc.List{Table: t, Parent: id})
+		}
+	}
+}
+
+// collapse returns the record as Lever serves it without expand: nested objects
+// replaced by their ids.
+func (l *listingReader) collapse(rec map[string]any) map[string]any {
+	if len(l.nested) == 0 {
+		return rec
+	}
+	own := make(map[string]any, len(rec))
+	for k, v := range rec {
+		own[k] = v
+	}
+	for _, n := range l.nested {
+		items, ok := objects(rec[n.field])
+		if !ok {
+			continue
+		}
+		ids := make([]any, len(items))
+		for i, item := range items {
+			ids[i] = item["id"]
+		}
+		own[n.field] = ids
+	}
+	return own
+}
+
+// objects returns the value as a list of objects; ok is false if it is anything else.
+func objects(v any) (items []map[string]any, ok bool) {
+	list, ok := v.([]any)
+	if !ok {
+		return nil, false
+	}
+	items = make([]map[string]any, len(list))
+	for i, v := range list {
+		if items[i], ok = v.(map[string]any); !ok {
+			return nil, false
+		}
+	}
+	return items, true
+}
+
+// single reads one record by id and adds it to the unit. If Lever says that it does
+// not exist, the unit says that it is gone.
+func (l *listingReader) single(ctx context.Context, u *cdc.Unit, id string, class cdc.Class) error {
+	q := url.Values{}
+	for _, x := range l.expand {
+		q.Add("expand", x)
+	}
+	p, err := l.e.get(ctx, u, cdc.Request{Class: class, Path: l.path + "/" + url.PathEscape(id), Query: q})
+	if errors.Is(err, cdc.ErrNotFound) {
+		for _, t := range l.tables {
+			u.Gone = append(u.Gone, cdc.Gone{Ref: cdc.Ref{Table: t, Key: id}})
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, rec := range p.Data {
+		if text(rec, "id") != id {
+			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, l.path)
+		}
+		l.add(u, rec, set(l.allTables()))
+	}
+	return nil
+}
+
+// increment reads everything that changed since the cursor, to the last page; only
+// then the cursor moves, to the beginning of this scan minus the overlap. Never to
+// the newest updatedAt seen: rows move in the list's order while it is being read,
+// and what a scan missed was changed after the scan began.
+func (l *listingReader) increment(ctx context.Context) error {
+	var tables []string
+	var at incrementSection
+	for _, t := range l.allTables() {
+		var s incrementSection
+		ok, err := section(l.e.State, t, sectionIncrement, &s)
+		if err != nil {
+			return errors.Join(errState, err)
+		}
+		switch {
+		case !ok: // its snapshot has not begun
+			continue
+		case len(tables) == 0:
+			at = s
+		case s != at:
+			at = incrementSection{Cursor: min(at.Cursor, s.Cursor)}
+		}
+		tables = append(tables, t)
+	}
+	if len(tables) == 0 {
+		return nil
+	}
+	into := set(tables)
+	q := l.e.query(l.expand)
+	q.Set(l.cursor, strconv.FormatInt(at.Cursor, 10))
+	unit := func(p cdc.Page, next string) (*cdc.Unit, error) {
+		if at.Token == "" && at.Began == 0 {
+			at.Began = p.Date.UnixMilli()
+		}
+		u := unit(l.loop("increment").name, p)
+		for _, rec := range p.Data {
+			l.add(u, rec, into)
+		}
+		at.Token = next
+		s := at
+		if next == "" {
+			s = incrementSection{Cursor: at.Began - l.e.Overlap.Milliseconds()}
+		}
+		u.Changes = changes(tables, sectionIncrement, s)
+		return u, nil
+	}
+	request := cdc.Request{Class: cdc.ClassLive, Path: l.path, Query: q, Limit: pageSize, Offset: at.Token}
+	err := l.e.pages(ctx, pageRead{request: request, unit: unit, live: true})
+	if errors.Is(err, cdc.ErrInvalidOffset) {
+		// The token did not survive; the scan begins again at its cursor.
+		at.Token, at.Began, request.Offset = "", 0, ""
+		err = l.e.pages(ctx, pageRead{request: request, unit: unit, live: true})
+	}
+	return err
+}
+
+// opening are the changes that go with the first unit of a snapshot: the cursors of
+// increments and deletion feeds start when the snapshot began, minus the overlap.
+// Cursors that are there already stay.
+func (l *listingReader) opening(tables []string, began time.Time) []cdc.Change {
+	cursor := began.Add(-l.e.Overlap).UnixMilli()
+	var out []cdc.Change
+	open := func(t, name string, v any) {
+		if l.e.State.Section(t, name) == nil {
+			out = append(out, changes([]string{t}, name, v)...)
+		}
+	}
+	into := set(tables)
+	for _, t := range tables {
+		open(t, sectionIncrement, incrementSection{Cursor: cursor})
+	}
+	for _, f := range l.feeds {
+		for _, t := range f.tables {
+			if into[t] {
+				open(t, sectionDeletions, deletionsSection{Cursor: cursor})
+			}
+		}
+	}
+	return out
+}
+
+func set(names []string) map[string]bool {
+	m := make(map[string]bool, len(names))
+	for _, n := range names {
+		m[n] = true
+	}
+	return m
+}

@@ -1,0 +1,135 @@
+package extractor
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// onceAttempts is how often Once tries a list that Lever does not serve. Each
+// attempt has the client's own retries behind it.
+const onceAttempts = 3
+
+// A loop reads one source again and again.
+type loop struct {
+	// name is unique among the loops, for example "opportunities increment".
+	name string
+	// tables are the tables it feeds.
+	tables []string
+	// path is what it reads.
+	path string
+}
+
+// subject names what a failed loop means to a user.
+func (l loop) subject() string {
+	return "read " + l.path + " for " + strings.Join(l.tables, ", ")
+}
+
+// fatal says that the extractor cannot go on: it was told to stop, or the sink has.
+func fatal(ctx context.Context, err error) bool {
+	return err != nil && (ctx.Err() != nil || errors.Is(err, cdc.ErrStopped) || errors.Is(err, errState))
+}
+
+// errState marks errors of the state and of bookmarks.
+var errState = errors.New("state")
+
+// ignoreEnd turns the error of a cancelled context into nil.
+func ignoreEnd(ctx context.Context, err error) error {
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// repeat reads every interval, counted from the start of a read, until ctx ends.
+func (e *Extractor) repeat(ctx context.Context, l loop, interval time.Duration, read func(context.Context) error) error {
+	for {
+		began := time.Now()
+		if err := e.untilDone(ctx, l, read); err != nil {
+			return err
+		}
+		if !sleep(ctx, interval-time.Since(began)) {
+			return nil
+		}
+	}
+}
+
+// untilDone reads until it has succeeded once. Failures are shown and tried again
+// with growing pauses.
+func (e *Extractor) untilDone(ctx context.Context, l loop, read func(context.Context) error) error {
+	for failures := 1; ; failures++ {
+		err := read(ctx)
+		if err == nil {
+			e.Status.ok(l)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if fatal(ctx, err) {
+			return err
+		}
+		pause := e.pause(err, failures)
+		e.Status.failed(l, err)
+		e.Logger.Warn("cannot read from Lever; the other tables go on", "scan", l.name, "tables", l.tables, "error", err, "retry_in", pause.Round(time.Second))
+		if !sleep(ctx, pause) {
+			return nil
+		}
+	}
+}
+
+// attempt reads once, with a few more tries if Lever is unavailable.
+func (e *Extractor) attempt(ctx context.Context, l loop, read func(context.Context) error) error {
+	for failures := 1; ; failures++ {
+		err := read(ctx)
+		if err == nil {
+			e.Status.ok(l)
+			return nil
+		}
+		if fatal(ctx, err) {
+			return err
+		}
+		e.Status.failed(l, err)
+		if failures == onceAttempts || !errors.Is(err, cdc.ErrUnavailable) {
+			return err
+		}
+		pause := e.pause(err, failures)
+		e.Logger.Warn("cannot read from Lever; trying again", "scan", l.name, "error", err, "retry_in", pause.Round(time.Second))
+		if !sleep(ctx, pause) {
+			return ctx.Err()
+		}
+	}
+}
+
+// pause is how long to wait after a failure. What needs an operator (permissions,
+// credentials) is asked for slowly.
+func (e *Extractor) pause(err error, failures int) time.Duration {
+	const most = time.Minute
+	switch {
+	case errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrRejected):
+		return max(e.RefreshInterval, most)
+	case errors.Is(err, cdc.ErrUnauthorized):
+		return most
+	}
+	d := min(most, time.Second<<min(failures, 6))
+	return d/2 + rand.N(d/2)
+}
+
+// sleep waits for d and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

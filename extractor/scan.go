@@ -1,0 +1,156 @@
+package extractor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// A pageRead reads one list from its first page, or from a token, to its end.
+type pageRead struct {
+	request cdc.Request
+	// unit turns a page into a unit; next is the following page's token, empty on
+	// the last page.
+	unit func(p cdc.Page, next string) (*cdc.Unit, error)
+	// live says that children of changed parents should be read at once.
+	live bool
+	// firstOnly says that the first page is enough.
+	firstOnly bool
+}
+
+// pages reads the list. A page is fetched while the one before is being committed,
+// and submitted only after that one is settled: so a bookmark that names page k
+// says that all pages before it are done.
+func (e *Extractor) pages(ctx context.Context, l pageRead) error {
+	wait := func() error { return nil }
+	r := l.request
+	for {
+		read := e.Clock.Begin()
+		p, err := e.Lever.Get(ctx, r)
+		if err == nil && p.Next != "" && p.Next == r.Offset {
+			err = fmt.Errorf("%w: list %s names the page just read as its next one", cdc.ErrUnavailable, r.Path)
+		}
+		if err = errors.Join(wait(), err); err != nil {
+			e.Clock.End(read)
+			return err
+		}
+		u, err := l.unit(p, p.Next)
+		if err != nil {
+			e.Clock.End(read)
+			return err
+		}
+		if wait, err = e.submit(ctx, read, u, l.live); err != nil {
+			return err
+		}
+		if p.Next == "" || l.firstOnly {
+			return wait()
+		}
+		r.Offset = p.Next
+	}
+}
+
+// submit hands the unit over and returns a function that waits until everything in
+// it is applied. The read that the unit came from ends there.
+func (e *Extractor) submit(ctx context.Context, read cdc.Instant, u *cdc.Unit, live bool) (wait func() error, err error) {
+	results, err := e.Sink.Submit(ctx, u)
+	if err != nil {
+		e.Clock.End(read)
+		return nil, err
+	}
+	return func() error {
+		defer e.Clock.End(read)
+		return e.settle(ctx, u, results, live)
+	}, nil
+}
+
+// commit submits the unit and waits until everything in it is applied.
+func (e *Extractor) commit(ctx context.Context, u *cdc.Unit) error {
+	results, err := e.Sink.Submit(ctx, u)
+	if err != nil {
+		return err
+	}
+	return e.settle(ctx, u, results, false)
+}
+
+// settle waits for the unit's result, and reads again what was refused until
+// nothing is.
+func (e *Extractor) settle(ctx context.Context, u *cdc.Unit, results <-chan cdc.Result, live bool) error {
+	const rounds = 20
+	for range rounds {
+		r, err := await(ctx, results)
+		if err != nil {
+			return err
+		}
+		e.Status.committed(u)
+		e.wake(r, live)
+		if len(r.Again) == 0 {
+			return nil
+		}
+		read := e.Clock.Begin()
+		defer e.Clock.End(read)
+		next := &cdc.Unit{Scan: u.Scan, Changes: u.Changes}
+		if err := e.readAgain(ctx, next, r.Again); err != nil {
+			return err
+		}
+		u = next
+		if results, err = e.Sink.Submit(ctx, u); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("%w: %s: rows kept changing while they were read again", cdc.ErrUnavailable, u.Scan)
+}
+
+func await(ctx context.Context, results <-chan cdc.Result) (cdc.Result, error) {
+	select {
+	case r := <-results:
+		return r, r.Err
+	case <-ctx.Done():
+		return cdc.Result{}, ctx.Err()
+	}
+}
+
+// unit starts a unit that carries what one page says.
+func unit(scan string, p cdc.Page) *cdc.Unit {
+	return &cdc.Unit{Scan: scan, Sent: p.Sent, Arrived: p.Arrived, ReadAt: p.Date}
+}
+
+// get asks for a page on behalf of a unit, whose instants then cover the answer; so
+// does the answer that there is no such thing (cdc.ErrNotFound).
+func (e *Extractor) get(ctx context.Context, u *cdc.Unit, r cdc.Request) (cdc.Page, error) {
+	sent := e.Clock.Now()
+	p, err := e.Lever.Get(ctx, r)
+	if err != nil {
+		p.Sent, p.Arrived, p.Date = sent, e.Clock.Now(), time.Time{}
+	}
+	if u.Sent == 0 || p.Sent < u.Sent {
+		u.Sent = p.Sent
+	}
+	u.Arrived = max(u.Arrived, p.Arrived)
+	if !p.Date.IsZero() && (u.ReadAt.IsZero() || p.Date.Before(u.ReadAt)) {
+		u.ReadAt = p.Date
+	}
+	return p, err
+}
+
+// wake tells the followers that parents may have changed; with live, which ones to
+// put before any backlog.
+func (e *Extractor) wake(r cdc.Result, live bool) {
+	if r.Events == 0 {
+		return
+	}
+	for _, f := range e.followers {
+		if live {
+			f.hurry(r.Changed)
+		}
+		f.wake()
+	}
+}
+
+// text returns the record's field if it is a string, else "".
+func text(rec map[string]any, field string) string {
+	s, _ := rec[field].(string)
+	return s
+}

@@ -1,0 +1,93 @@
+package extractor
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// Names of the bookmark sections that the extractor owns, beside cdc.SectionSnapshot.
+const (
+	sectionIncrement = "increment"
+	sectionDeletions = "deletions"
+	sectionFull      = "full"
+	sectionChildren  = "children." // and the name of the list
+)
+
+// snapshotSection is the progress of a snapshot. Windows are closed intervals of
+// createdAt, read newest first; what is left to read is everything up to End.
+type snapshotSection struct {
+	cdc.Snapshot
+	// Began is Lever's time (ms) of the first answer.
+	Began int64 `json:"began,omitempty"`
+	// End is the newest createdAt (ms) not read yet; absent in the first window,
+	// which is open towards the future.
+	End *int64 `json:"end,omitempty"`
+	// Start is where the open window begins; absent in the last one, which is open
+	// towards the past.
+	Start *int64 `json:"start,omitempty"`
+	// Open says that a window is being read.
+	Open bool `json:"open,omitempty"`
+	// Width is the width (ms) that the next window will have.
+	Width int64 `json:"width,omitempty"`
+	// Token is the page to read next within the window.
+	Token string `json:"token,omitempty"`
+}
+
+// incrementSection is the cursor of a listing's increment.
+type incrementSection struct {
+	// Cursor is where the next scan starts (ms, Lever's clock, inclusive).
+	Cursor int64 `json:"cursor"`
+	// Began and Token describe a scan under way: Lever's time of its first answer
+	// and the page to read next.
+	Began int64  `json:"began,omitempty"`
+	Token string `json:"token,omitempty"`
+}
+
+// deletionsSection is the cursor of a deletion feed.
+type deletionsSection struct {
+	// Cursor is where the next read starts (ms, Lever's clock, inclusive).
+	Cursor int64 `json:"cursor"`
+}
+
+// fullSection says when a full list was last read to its end.
+type fullSection struct {
+	// At is Lever's time (ms) at the beginning of that read.
+	At int64 `json:"at"`
+}
+
+// childrenSection is the cursor of a follower.
+type childrenSection struct {
+	// LSN is the log sequence number of the last parent event up to which all
+	// parents' lists were read and committed.
+	LSN int64 `json:"lsn"`
+	// Retry holds parents whose list failed again and again: their ids and when
+	// (ms) they were set aside. They are asked for again apart from the others.
+	Retry map[string]int64 `json:"retry,omitempty"`
+}
+
+// section reads a table's section into v and reports whether it was there.
+func section(s State, table, name string, v any) (bool, error) {
+	raw := s.Section(table, name)
+	if raw == nil {
+		return false, nil
+	}
+	if err := json.Unmarshal(raw, v); err != nil {
+		return false, fmt.Errorf("bookmark of %s: section %q is damaged: %w; remove the section from the bookmark to have it read again", table, name, err)
+	}
+	return true, nil
+}
+
+// changes sets one section to v for all tables.
+func changes(tables []string, name string, v any) []cdc.Change {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return nil // the section types above always marshal
+	}
+	out := make([]cdc.Change, len(tables))
+	for i, t := range tables {
+		out[i] = cdc.Change{Table: t, Section: name, Value: raw}
+	}
+	return out
+}

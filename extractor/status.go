@@ -1,0 +1,169 @@
+package extractor
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// Phase says how a table is doing.
+type Phase string
+
+// The phases of a table.
+const (
+	// PhaseWaiting: nothing was read yet.
+	PhaseWaiting Phase = "waiting"
+	// PhaseSnapshot: the first read of the whole table is under way.
+	PhaseSnapshot Phase = "snapshot"
+	// PhaseStreaming: the snapshot is complete, changes are followed.
+	PhaseStreaming Phase = "streaming"
+	// PhaseDegraded: Lever does not serve one of the table's lists at the moment.
+	PhaseDegraded Phase = "degraded"
+	// PhaseForbidden: the key has no permission for one of the table's lists.
+	PhaseForbidden Phase = "forbidden"
+	// PhaseUnauthorized: Lever does not accept the credentials.
+	PhaseUnauthorized Phase = "unauthorized"
+)
+
+// TableStatus describes one table. It holds no row's content.
+type TableStatus struct {
+	Table string `json:"table"`
+	Phase Phase  `json:"phase"`
+	// Rows is the number of rows read since the program started, changed or not.
+	Rows int64 `json:"rows_read"`
+	// LastRead is when Lever last answered for the table.
+	LastRead time.Time `json:"last_read,omitzero"`
+	// Aside is the number of parents whose list could not be read and that will be
+	// asked for again.
+	Aside int `json:"parents_set_aside,omitempty"`
+	// Error says what is wrong and since when, if anything.
+	Error string    `json:"error,omitempty"`
+	Since time.Time `json:"error_since,omitzero"`
+}
+
+// Status is what the loops of an Extractor are doing, for logs and status pages. It
+// outlives extractors, so that what an earlier one saw is not forgotten.
+type Status struct {
+	mu     sync.Mutex
+	order  []string
+	tables map[string]*TableStatus
+	loops  map[string]*trouble
+	lists  int64
+}
+
+type trouble struct {
+	tables []string
+	err    error
+	since  time.Time
+}
+
+// NewStatus returns a status in which nothing has happened yet.
+func NewStatus(tables []cdc.Table) *Status {
+	s := &Status{tables: map[string]*TableStatus{}, loops: map[string]*trouble{}}
+	for _, t := range tables {
+		s.order = append(s.order, t.Name)
+		s.tables[t.Name] = &TableStatus{Table: t.Name, Phase: PhaseWaiting}
+	}
+	return s
+}
+
+// Tables returns the status of all tables, in catalogue order. complete says whether
+// a table's snapshot is.
+func (s *Status) Tables(complete func(table string) bool) []TableStatus {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]TableStatus, 0, len(s.order))
+	for _, name := range s.order {
+		t := *s.tables[name]
+		switch {
+		case complete(name):
+			t.Phase = PhaseStreaming
+		case t.Rows > 0 || !t.LastRead.IsZero():
+			t.Phase = PhaseSnapshot
+		}
+		out = append(out, t)
+	}
+	for i := range out {
+		for _, l := range s.loops {
+			for _, name := range l.tables {
+				if name == out[i].Table {
+					out[i].Phase, out[i].Error, out[i].Since = phaseOf(l.err), l.err.Error(), l.since
+				}
+			}
+		}
+	}
+	return out
+}
+
+func phaseOf(err error) Phase {
+	switch {
+	case errors.Is(err, cdc.ErrForbidden):
+		return PhaseForbidden
+	case errors.Is(err, cdc.ErrUnauthorized):
+		return PhaseUnauthorized
+	}
+	return PhaseDegraded
+}
+
+// ok notes that the loop's source answers.
+func (s *Status) ok(l loop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.loops, l.name)
+	for _, t := range l.tables {
+		s.tables[t].LastRead = time.Now()
+	}
+}
+
+// failed notes that the loop's source could not be read.
+func (s *Status) failed(l loop, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.loops[l.name]
+	if t == nil {
+		t = &trouble{since: time.Now()}
+		s.loops[l.name] = t
+	}
+	t.tables, t.err = l.tables, err
+}
+
+// aside notes how many parents' lists are set aside.
+func (s *Status) aside(l loop, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range l.tables {
+		s.tables[t].Aside = n
+	}
+}
+
+// Lists returns the number of child lists read, each counted once although it feeds
+// two tables.
+func (s *Status) Lists() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists
+}
+
+// listRead notes that a follower has read one parent's list.
+func (s *Status) listRead() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lists++
+}
+
+// committed notes the rows of a unit.
+func (s *Status) committed(u *cdc.Unit) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	for _, r := range u.Rows {
+		t := s.tables[r.Table]
+		t.Rows++
+		t.LastRead = now
+	}
+	for _, l := range u.Lists {
+		s.tables[l.Table].LastRead = now
+	}
+}
