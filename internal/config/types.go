@@ -1,0 +1,177 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// The types here know what they accept: Set is called by envconfig with the
+// variable's value, and its error is what the user reads.
+
+// URL is an http or https address without a trailing slash.
+type URL string
+
+// Set accepts an absolute http or https URL without user, query and fragment.
+func (u *URL) Set(value string) error {
+	parsed, err := url.Parse(value)
+	switch {
+	case err != nil:
+		// The parser's error repeats the value, which may hold a password.
+		return errors.New("is not a URL; use something like https://host:port/path")
+	case parsed.User != nil:
+		return errors.New("must not hold a user name or password; they have variables of their own")
+	case (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Hostname() == "":
+		return fmt.Errorf("%q is not an http or https URL; use something like https://host:port/path", value)
+	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
+		return errors.New("must end after the path, without ? and #")
+	}
+	*u = URL(strings.TrimRight(value, "/"))
+	return nil
+}
+
+// host returns the host name without port.
+func (u URL) host() string {
+	parsed, err := url.Parse(string(u))
+	if err != nil {
+		return ""
+	}
+	return parsed.Hostname()
+}
+
+// inClear says whether credentials sent to the URL can be read on a network.
+func (u URL) inClear() bool {
+	return strings.HasPrefix(string(u), "http:") && !isLoopback(u.host())
+}
+
+// Addr is a host:port to listen on, or empty for "off".
+type Addr string
+
+// Set accepts host:port, :port and off.
+func (a *Addr) Set(value string) error {
+	if strings.EqualFold(value, "off") {
+		*a = ""
+		return nil
+	}
+	_, port, err := net.SplitHostPort(value)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not an address to listen on; use host:port, :port or off", value)
+	}
+	*a = Addr(value)
+	return nil
+}
+
+func isLoopback(host string) bool {
+	if strings.EqualFold(host, "localhost") {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+// Share is a part of a whole, between 0 and 1; it is written in percent.
+type Share float64
+
+// Set accepts a number from 0 to 100 with a percent sign.
+func (s *Share) Set(value string) error {
+	number, ok := strings.CutSuffix(value, "%")
+	percent, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	// Written so that NaN fails, too.
+	if !ok || err != nil || !(percent >= 0 && percent <= 100) {
+		return fmt.Errorf("%q is not a share; use a percentage from 0%% to 100%%, such as 10%%", value)
+	}
+	*s = Share(percent / 100)
+	return nil
+}
+
+// String returns the share in percent.
+func (s Share) String() string { return strconv.FormatFloat(float64(s)*100, 'f', -1, 64) + "%" }
+
+// Name is a topic, a topic prefix or an account: what Kafka accepts as a name.
+type Name string
+
+// maxTopicName is Kafka's longest topic name, in bytes.
+const maxTopicName = 249
+
+// Set accepts letters, digits, dots, dashes and underscores.
+func (n *Name) Set(value string) error {
+	if value == "." || value == ".." || len(value) > maxTopicName || !nameRE().MatchString(value) {
+		return fmt.Errorf("%q is not a name that Kafka takes; use up to %d letters, digits, dots, dashes and underscores", value, maxTopicName)
+	}
+	*n = Name(value)
+	return nil
+}
+
+func nameRE() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z0-9._-]+$`) }
+
+// Brokers are seed brokers, host:port.
+type Brokers []string
+
+// Set accepts comma-separated host:port. Spaces and empty items are dropped.
+func (b *Brokers) Set(value string) error {
+	var brokers Brokers
+	for _, item := range items(value) {
+		if strings.Contains(item, "@") {
+			return errors.New("must not hold a user name or password; use KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD")
+		}
+		host, port, err := net.SplitHostPort(item)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil || host == "" || strings.Contains(item, "/") {
+			return fmt.Errorf("%q is not a broker; use host:port, several separated by commas", item)
+		}
+		brokers = append(brokers, item)
+	}
+	if len(brokers) == 0 {
+		return errors.New("names no broker; use host:port, several separated by commas")
+	}
+	*b = brokers
+	return nil
+}
+
+// TopicConfig is the configuration of a topic, by Kafka's names.
+type TopicConfig map[string]string
+
+// Set accepts comma-separated key=value. An item without = belongs to the value
+// before it, because values such as cleanup.policy=compact,delete have commas.
+func (c *TopicConfig) Set(value string) error {
+	config := TopicConfig{}
+	last := ""
+	for _, item := range items(value) {
+		key, v, ok := strings.Cut(item, "=")
+		key, v = strings.TrimSpace(key), strings.TrimSpace(v)
+		switch {
+		case !ok && last != "":
+			config[last] += "," + key
+			continue
+		case !ok || key == "":
+			return fmt.Errorf("%q is not a setting; use key=value, several separated by commas", item)
+		}
+		if _, twice := config[key]; twice {
+			return fmt.Errorf("%s is set twice", key)
+		}
+		config[key], last = v, key
+	}
+	*c = config
+	return nil
+}
+
+// items splits a comma-separated list and drops spaces and empty items.
+func items(list string) []string {
+	var out []string
+	for item := range strings.SplitSeq(list, ",") {
+		if item = strings.TrimSpace(item); item != "" {
+			out = append(out, item)
+		}
+	}
+	return out
+}

@@ -1,0 +1,59 @@
+package config
+
+import "strings"
+
+// unsupported is a variable, or one value of a variable, that the documentation
+// of a later version describes and this version does not have. Taking it and doing
+// nothing would be the worst answer (think of a field that was to be hashed).
+type unsupported struct {
+	// name is the variable; its _FILE twin is meant, too.
+	name string
+	// value is the value that is not supported; empty means any.
+	value string
+	// instead says what to do, as the end of a sentence.
+	instead string
+}
+
+// unsupportedVariables is the only place that knows them: delete the line when
+// the variable is built.
+func unsupportedVariables() []unsupported {
+	const remove = "remove it"
+	const token = "use LEVER_TOKEN"
+	return []unsupported{
+		{name: "LEVER_OAUTH_CLIENT_ID", instead: token},
+		{name: "LEVER_OAUTH_CLIENT_SECRET", instead: token},
+		{name: "LEVER_OAUTH_REFRESH_TOKEN", instead: token},
+		{name: "LEVER_OAUTH_TOKEN", instead: token},
+		{name: "LEVER_OAUTH_TOKEN_URL", instead: token},
+		{name: "LEVER_START_DATE", instead: "remove it to replicate everything"},
+		{name: "LEVER_EXCLUDE_FIELDS", instead: "remove it only if all fields may be replicated"},
+		{name: "LEVER_HASH_FIELDS", instead: "remove it only if all fields may be replicated in clear"},
+		{name: "LEVER_HASH_KEY", instead: "remove it only if all fields may be replicated in clear"},
+		{name: "LEVER_CANDIDATES", value: "native", instead: "use derived"},
+		{name: "KAFKA_SASL_TOKEN", instead: "use KAFKA_SASL_MECHANISM PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"},
+		{name: "KAFKA_SASL_MECHANISM", value: "OAUTHBEARER", instead: "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"},
+		{name: "KAFKA_SASL_MECHANISM", value: "AWS_MSK_IAM", instead: "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"},
+		{name: "ADMIN_TOKEN", instead: "remove it; nothing that is served changes state"},
+		{name: "LEVER_WEBHOOK_TOKEN", instead: remove + "; changes are found by polling"},
+	}
+}
+
+// unsupportedVariable returns the entry that speaks of the variable as a whole.
+func unsupportedVariable(name string) (unsupported, bool) {
+	for _, u := range unsupportedVariables() {
+		if u.value == "" && (name == u.name || name == u.name+fileSuffix) {
+			return u, true
+		}
+	}
+	return unsupported{}, false
+}
+
+// unsupportedValue says whether the variable exists, but not with this value.
+func unsupportedValue(name, value string) bool {
+	for _, u := range unsupportedVariables() {
+		if u.value != "" && u.name == name && strings.EqualFold(u.value, value) {
+			return true
+		}
+	}
+	return false
+}

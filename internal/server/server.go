@@ -1,0 +1,123 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+)
+
+// Health is what the server tells. Its methods are called for every request, by
+// several goroutines at once, and must answer at once from memory. What they return
+// is shown to anybody who asks: no secrets, no field values of rows.
+type Health interface {
+	// Live returns nil while the program makes progress. An error means that only
+	// a restart can help.
+	Live() error
+	// Ready returns nil while the program does its work. An error says what it
+	// waits for.
+	Ready() error
+	// Status returns what /status shows as JSON.
+	Status() any
+}
+
+// The timeouts bound what a slow or silent client can hold. Answers are small.
+const (
+	readTimeout  = 5 * time.Second
+	writeTimeout = 10 * time.Second
+	idleTimeout  = time.Minute
+)
+
+// Server is an open port. Make one with Listen.
+type Server struct {
+	listener net.Listener
+	http     http.Server
+}
+
+// Listen opens the address, host:port or :port; port 0 takes a free one. The error
+// for an address in use matches syscall.EADDRINUSE.
+func Listen(ctx context.Context, addr string) (*Server, error) {
+	var lc net.ListenConfig
+	ln, err := lc.Listen(ctx, "tcp", addr)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("HTTP_ADDR: %s is in use (%w); set another address, or off", addr, err)
+	case err != nil:
+		return nil, fmt.Errorf("HTTP_ADDR: cannot listen on %s: %w; set another address, or off", addr, err)
+	}
+	return &Server{listener: ln, http: http.Server{
+		ReadHeaderTimeout: readTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    16 << 10,
+	}}, nil
+}
+
+// Addr returns the address with the port that is open.
+func (s *Server) Addr() string { return s.listener.Addr().String() }
+
+// Serve answers requests until Shutdown, and then returns nil. The logger gets
+// what goes wrong with single connections.
+func (s *Server) Serve(h Health, logger *slog.Logger) error {
+	s.http.Handler = handler(h)
+	s.http.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", s.Addr(), err)
+	}
+	return nil
+}
+
+// Shutdown closes the port, lets running requests end and returns when they have.
+// When the context ends first it cuts them off and returns the context's error. It
+// may be called before or without Serve.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	// Closed already if it was served.
+	if closing := s.listener.Close(); !errors.Is(closing, net.ErrClosed) {
+		err = errors.Join(err, closing)
+	}
+	return err
+}
+
+func handler(h Health) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", check(h.Live))
+	mux.HandleFunc("GET /readyz", check(h.Ready))
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+		body, err := json.MarshalIndent(h.Status(), "", "  ")
+		if err != nil {
+			answer(w, http.StatusInternalServerError, "text/plain; charset=utf-8", "the status cannot be shown: "+err.Error())
+			return
+		}
+		answer(w, http.StatusOK, "application/json", string(body))
+	})
+	return mux
+}
+
+// check answers 200 or 503.
+func check(healthy func() error) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		status, text := http.StatusOK, "ok"
+		if err := healthy(); err != nil {
+			status, text = http.StatusServiceUnavailable, err.Error()
+		}
+		answer(w, status, "text/plain; charset=utf-8", text)
+	}
+}
+
+func answer(w http.ResponseWriter, status int, contentType, body string) {
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(body + "\n")) // a client that is gone needs no answer
+}
