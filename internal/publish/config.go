@@ -1,0 +1,109 @@
+package publish
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leverstream/leverstream/avro"
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// Config says what the writer writes, and where. All fields are required unless they
+// say otherwise.
+type Config struct {
+	// Account is the name of the Lever account; Prefix is the first part of the topics'
+	// names. The transactional id is leverstream-<prefix>-<account>.
+	Account, Prefix string
+	// BookmarksTopic and StateTopic are the names of the compacted topics.
+	BookmarksTopic, StateTopic string
+	// Tables are the selected tables.
+	Tables []cdc.Table
+	// Kafka are the options of every client: brokers, TLS, SASL.
+	Kafka []kgo.Opt
+	// Partitions, ReplicationFactor and TopicConfig are for data topics that do not
+	// exist yet.
+	Partitions        int32
+	ReplicationFactor int16
+	TopicConfig       map[string]string
+	// Compression is the name of a codec: "zstd", "snappy", "lz4", "gzip" or "none".
+	Compression string
+	Format      avro.Format
+	KeyFormat   avro.KeyFormat
+	Registry    Registry
+	// StateDir holds the local copy of the state, in a directory of its own for each
+	// cluster, prefix and account.
+	StateDir string
+	// Confidentiality and APIHost are part of the incarnation.
+	Confidentiality, APIHost string
+	// Version is the program's.
+	Version string
+	// Instance is unique to this process.
+	Instance string
+	// TakeOver deposes another owner at once instead of waiting for it.
+	TakeOver bool
+	Clock    *cdc.Clock
+	Logger   *slog.Logger
+	// Committed is called after every commit. Optional.
+	Committed func(Commit)
+}
+
+// Commit describes a committed group, for metrics and progress.
+type Commit struct {
+	// Units, Rows and Events are counts; Rows includes those that had not changed.
+	Units, Rows, Events int
+	// Letters is the number of dead letters.
+	Letters int
+	// Drift counts fields that did not fit the schemas and are kept in _extra.
+	Drift int
+	// LSN is the log sequence number of the last event.
+	LSN int64
+	// Bytes is the size of the records before compression.
+	Bytes int
+	// Took is the time from the beginning of the comparison to the end of the commit.
+	Took time.Duration
+}
+
+const (
+	// maxGroupRows, maxGroupBytes (of events) and maxGroupWait bound a group: a commit
+	// costs about 30 ms however small it is.
+	maxGroupRows  = 5_000
+	maxGroupBytes = 8 << 20
+	maxGroupWait  = 250 * time.Millisecond
+	// quiet is how long the queue must be empty before a smaller group is committed.
+	quiet = 20 * time.Millisecond
+	// queueLength bounds the units that wait to be committed.
+	queueLength = 64
+	// transactionTimeout is when the broker aborts a transaction that its producer does
+	// not end. An open transaction holds up every read_committed reader.
+	transactionTimeout = 60 * time.Second
+	// produceTimeout is when the writer gives up a transaction.
+	produceTimeout = 45 * time.Second
+	// abortTimeout is how long it may take to abort one that failed.
+	abortTimeout = 5 * time.Second
+	// renewInterval is how often the owner record is renewed, and freshFor how long
+	// others believe it.
+	renewInterval = 10 * time.Second
+	freshFor      = 45 * time.Second
+	// commitRing is the number of commit records that are kept in the state topic.
+	commitRing = 4096
+)
+
+// codecOf returns the compression codec with Kafka's name for it.
+func codecOf(name string) (kgo.CompressionCodec, error) {
+	switch name {
+	case "none":
+		return kgo.NoCompression(), nil
+	case "gzip":
+		return kgo.GzipCompression(), nil
+	case "snappy":
+		return kgo.SnappyCompression(), nil
+	case "lz4":
+		return kgo.Lz4Compression(), nil
+	case "zstd":
+		return kgo.ZstdCompression(), nil
+	}
+	return kgo.CompressionCodec{}, &ConfigError{fmt.Errorf("KAFKA_COMPRESSION is %q; it takes none, gzip, snappy, lz4 or zstd", name)}
+}

@@ -1,0 +1,120 @@
+package publish
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/offsets"
+)
+
+// incarnation is what the content of the table's topic depends on, as configured now.
+func (w *Writer) incarnation(t cdc.Table) offsets.Incarnation {
+	topic, codec := w.topics[w.c.Topic(t.Name)], w.tables[t.Name].Codec
+	return offsets.Incarnation{
+		TopicID: topic.id, StateTopicID: w.topics[w.c.StateTopic].id, Partitions: topic.partitions,
+		Format: string(w.c.Format), KeyFormat: string(w.c.KeyFormat), KeySchemaID: codec.KeyID(),
+		SchemaVersion: codec.Version(), Confidentiality: w.c.Confidentiality, APIHost: w.c.APIHost,
+	}
+}
+
+// incarnate compares the bookmarks' incarnations with the configuration. A table for
+// which something differs is snapshotted again, all rows; one whose topic holds
+// records that cannot be continued is refused. Tables that are new get a bookmark.
+func (w *Writer) incarnate(ctx context.Context, adm *kadm.Client) error {
+	changed := map[string]bool{}
+	for _, t := range w.c.Tables {
+		b, known := w.bookmarks[t.Name]
+		now := w.incarnation(t)
+		var diff []offsets.Difference
+		if b.Incarnation != nil {
+			diff = b.Incarnation.Diff(now)
+		}
+		if known && b.Incarnation != nil && len(diff) == 0 {
+			if err := w.setSnapshot(t.Name, b); err != nil {
+				return err
+			}
+			continue
+		}
+		for _, d := range diff {
+			if !d.Breaking() || b.Incarnation.TopicID != now.TopicID {
+				continue
+			}
+			empty, err := isEmpty(ctx, adm, w.c.Topic(t.Name))
+			if err != nil {
+				return err
+			}
+			if !empty {
+				return &ConfigError{fmt.Errorf("topic %s holds records that were written with another %s (%s; now %s) and cannot be continued: set it back, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
+					w.c.Topic(t.Name), d.Field, d.Was, d.Now)}
+			}
+		}
+		b.Incarnation = &now
+		if len(diff) > 0 {
+			w.c.Logger.Warn("what the topic's content depends on has changed; all rows of the table are written again", "table", t.Name, "changed", fmt.Sprint(diff))
+			var err error
+			if b, err = w.startAgain(b); err != nil {
+				return err
+			}
+		}
+		if err := w.setSnapshot(t.Name, b); err != nil {
+			return err
+		}
+		w.bookmarks[t.Name] = b
+		changed[t.Name] = true
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	tx := transaction{w: w, now: time.Now()}
+	if err := tx.addBookmarks(w.bookmarks, changed); err != nil {
+		return err
+	}
+	tx.commitRecord(w.lsn)
+	if err := tx.commit(ctx); err != nil {
+		return fmt.Errorf("write bookmarks: %w", err)
+	}
+	return tx.store(nil)
+}
+
+// startAgain returns a bookmark from which the whole table is read and written again.
+func (w *Writer) startAgain(b offsets.Bookmark) (offsets.Bookmark, error) {
+	snapshot, err := json.Marshal(cdc.Snapshot{Kind: cdc.SnapshotAll, Since: w.lsn})
+	if err != nil {
+		return b, err
+	}
+	sections := map[string]json.RawMessage{cdc.SectionSnapshot: snapshot}
+	if paused, ok := b.Sections[cdc.SectionPaused]; ok {
+		sections[cdc.SectionPaused] = paused
+	}
+	b.Sections = sections
+	return b, nil
+}
+
+// isEmpty says that the topic holds no records.
+func isEmpty(ctx context.Context, adm *kadm.Client, topic string) (bool, error) {
+	starts, err := adm.ListStartOffsets(ctx, topic)
+	if err == nil {
+		err = starts.Error()
+	}
+	if err != nil {
+		return false, fmt.Errorf("find the start of topic %s: %w", topic, err)
+	}
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err == nil {
+		err = ends.Error()
+	}
+	if err != nil {
+		return false, fmt.Errorf("find the end of topic %s: %w", topic, err)
+	}
+	empty := true
+	ends.Each(func(end kadm.ListedOffset) {
+		start, _ := starts.Lookup(topic, end.Partition)
+		empty = empty && start.Offset >= end.Offset
+	})
+	return empty, nil
+}

@@ -1,0 +1,296 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leverstream/leverstream/avro"
+	"github.com/leverstream/leverstream/internal/change"
+	"github.com/leverstream/leverstream/internal/state"
+	"github.com/leverstream/leverstream/offsets"
+)
+
+// Registry gives schemas their ids.
+type Registry interface {
+	// Register returns the id of the schema under the subject.
+	Register(ctx context.Context, subject, schema string) (id int, err error)
+}
+
+// Open becomes the owner of the account and reads back what Kafka says: it waits as a
+// standby while another producer is alive, creates missing topics, registers the
+// schemas, fences whoever owned the account before, and brings the local copy of the
+// state up to date. It returns a *ConfigError if what is in Kafka or in the registry
+// does not fit the configuration.
+func Open(ctx context.Context, c Config) (*Writer, error) {
+	adm, err := c.admin()
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	meta, err := adm.BrokerMetadata(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka: %w", err)
+	}
+	w := &Writer{
+		c: c, memory: change.NewMemory(),
+		queue: make(chan submission, queueLength), closing: make(chan struct{}), stopped: make(chan struct{}),
+		started: time.Now(), bookmarks: map[string]offsets.Bookmark{}, drift: map[string]bool{},
+	}
+	if w.topics, err = ensureTopics(ctx, adm, &c); err != nil {
+		return nil, err
+	}
+	if err := w.openTables(ctx); err != nil {
+		return nil, err
+	}
+	if err := w.begin(ctx, adm, meta.Cluster); err != nil {
+		return nil, errors.Join(err, w.discard())
+	}
+	return w, nil
+}
+
+// admin returns a client that asks about topics. What it learns is not kept for long,
+// because topics are being made.
+func (c *Config) admin() (*kadm.Client, error) {
+	cl, err := kgo.NewClient(append(c.Kafka[:len(c.Kafka):len(c.Kafka)], kgo.MetadataMinAge(50*time.Millisecond))...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka: %w", err)
+	}
+	return kadm.NewClient(cl), nil
+}
+
+// begin becomes the owner and reads back where the work stands.
+func (w *Writer) begin(ctx context.Context, adm *kadm.Client, cluster string) error {
+	if err := w.own(ctx, adm, cluster); err != nil {
+		return err
+	}
+	if err := w.readBookmarks(ctx, adm); err != nil {
+		return err
+	}
+	if err := w.readState(ctx, adm); err != nil {
+		return err
+	}
+	return w.incarnate(ctx, adm)
+}
+
+// discard frees what a failed Open holds.
+func (w *Writer) discard() error {
+	if w.client != nil {
+		w.client.Close()
+	}
+	if w.store != nil {
+		return w.store.Close()
+	}
+	return nil
+}
+
+// openTables makes the codecs and registers their schemas.
+func (w *Writer) openTables(ctx context.Context) error {
+	w.tables = map[string]*change.Table{}
+	for _, t := range w.c.Tables {
+		topicName := w.c.Topic(t.Name)
+		codec, err := avro.NewCodec(t, topicName, w.c.Format, w.c.KeyFormat)
+		if err != nil {
+			return err
+		}
+		var keyID int
+		if schema := codec.KeySchema(); schema != "" {
+			if keyID, err = w.c.Registry.Register(ctx, topicName+"-key", schema); err != nil {
+				return refused(err)
+			}
+		}
+		valueID, err := w.c.Registry.Register(ctx, topicName+"-value", codec.ValueSchema())
+		if err != nil {
+			return refused(err)
+		}
+		codec.SetIDs(keyID, valueID)
+		w.tables[t.Name] = &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topicName].maxBytes}
+	}
+	for _, t := range w.c.Tables {
+		if t.Parent != "" {
+			parent := w.tables[t.Parent]
+			parent.Children = append(parent.Children, t.Name)
+		}
+	}
+	return nil
+}
+
+// own waits for the account to be free, becomes its owner, and says so in the first
+// transaction.
+func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) error {
+	dir := filepath.Join(w.c.StateDir, w.c.Prefix, w.c.Account)
+	id := state.Identity{ClusterID: cluster, StateTopicID: w.topics[w.c.StateTopic].id, Account: w.c.Account, Prefix: w.c.Prefix}
+	open := func() (err error) {
+		if w.store == nil {
+			w.store, err = state.Open(dir, id)
+		}
+		return err
+	}
+	// Whoever holds the lock of the state directory is alive; whoever does not, and
+	// left its name there, is not.
+	lastInstance := filepath.Join(w.c.StateDir, w.c.Prefix, w.c.Account+".instance")
+	dead := func(o offsets.Owner) bool {
+		if deadHere(o) {
+			return true
+		}
+		if err := open(); err != nil {
+			return false
+		}
+		name, err := os.ReadFile(lastInstance)
+		return err == nil && string(name) == o.Instance
+	}
+	if err := standby(ctx, &w.c, adm, dead); err != nil {
+		return err
+	}
+	compression, err := codecOf(w.c.Compression)
+	if err != nil {
+		return err
+	}
+	w.client, err = kgo.NewClient(append(w.c.Kafka[:len(w.c.Kafka):len(w.c.Kafka)],
+		kgo.TransactionalID("leverstream-"+w.c.Prefix+"-"+w.c.Account),
+		kgo.TransactionTimeout(transactionTimeout),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as Java clients
+		kgo.ProducerBatchCompression(compression),
+		kgo.ProducerLinger(5*time.Millisecond),
+		kgo.ProducerBatchMaxBytesFn(func(name string) int32 { return int32(max(w.topics[name].maxBytes, 1_000_012)) }),
+		kgo.RecordDeliveryTimeout(produceTimeout),
+		kgo.MaxBufferedRecords(1<<20),
+	)...)
+	if err != nil {
+		return fmt.Errorf("connect to Kafka: %w", err)
+	}
+	if _, _, err := w.client.ProducerID(ctx); err != nil {
+		return fmt.Errorf("become the owner of the account (transactional id leverstream-%s-%s): %w", w.c.Prefix, w.c.Account, err)
+	}
+	tx := transaction{w: w, now: time.Now()}
+	if err := tx.owner(false); err != nil {
+		return err
+	}
+	if err := tx.commit(ctx); err != nil {
+		return fmt.Errorf("write the owner record: %w", err)
+	}
+	if err := w.lockState(ctx, open, dir, id); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(lastInstance), 0o700); err != nil {
+		return fmt.Errorf("STATE_DIR: %w", err)
+	}
+	if err := os.WriteFile(lastInstance, []byte(w.c.Instance), 0o600); err != nil {
+		return fmt.Errorf("STATE_DIR: %w", err)
+	}
+	return nil
+}
+
+// lockState opens the local copy of the state. A producer that was just deposed gives
+// its lock up in a moment; if it does not, a temporary copy must do.
+func (w *Writer) lockState(ctx context.Context, open func() error, dir string, id state.Identity) error {
+	const patience = 15 * time.Second
+	deadline := time.Now().Add(patience)
+	for {
+		err := open()
+		switch {
+		case err == nil:
+			return nil
+		case !errors.Is(err, state.ErrLocked):
+			return err
+		case time.Now().After(deadline):
+			tmp, err := os.MkdirTemp("", "leverstream-state-")
+			if err != nil {
+				return fmt.Errorf("STATE_DIR: %w", err)
+			}
+			w.c.Logger.Warn("another process holds the local state; using a temporary copy, which is rebuilt from Kafka", "dir", dir, "temporary", tmp)
+			w.store, err = state.Open(tmp, id)
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// readBookmarks reads the bookmarks of the selected tables.
+func (w *Writer) readBookmarks(ctx context.Context, adm *kadm.Client) error {
+	_, err := readToEnd(ctx, w.c.Kafka, adm, w.c.BookmarksTopic, nil, func(r *kgo.Record) error {
+		key, err := offsets.ParseKey(r.Key)
+		if err != nil {
+			return fmt.Errorf("topic %s partition %d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
+		}
+		if key.Owner || w.tables[key.Table] == nil {
+			return nil
+		}
+		if r.Value == nil {
+			delete(w.bookmarks, key.Table)
+			return nil
+		}
+		b, err := offsets.Parse(r.Value)
+		if err != nil {
+			return fmt.Errorf("bookmark of %s (topic %s partition %d offset %d): %w", key.Table, r.Topic, r.Partition, r.Offset, err)
+		}
+		w.bookmarks[key.Table] = b
+		return nil
+	})
+	return err
+}
+
+// readState brings the local copy up to the end of the state topic, or rebuilds it.
+func (w *Writer) readState(ctx context.Context, adm *kadm.Client) error {
+	began := time.Now()
+	fresh, reason := w.store.Fresh()
+	if !fresh {
+		reason, err := w.catchUp(ctx, adm)
+		if err != nil {
+			return err
+		}
+		if reason == "" {
+			return nil
+		}
+		w.c.Logger.Warn("the local state cannot be used and is rebuilt from Kafka", "reason", reason)
+		if err := w.store.Clear(); err != nil {
+			return err
+		}
+	}
+	r := reading{w: w, rebuild: true}
+	if err := r.run(ctx, adm, nil); err != nil {
+		return err
+	}
+	if r.records > 0 {
+		w.c.Logger.Info("rebuilt the local state from Kafka", "reason", reason, "records", r.records, "took", time.Since(began).Round(time.Millisecond))
+	}
+	return nil
+}
+
+// catchUp applies what the state topic holds beyond the local copy. A reason is
+// returned if the copy cannot be trusted.
+func (w *Writer) catchUp(ctx context.Context, adm *kadm.Client) (reason string, err error) {
+	pos := w.store.Position()
+	// Tombstones older than this may have been compacted away unseen.
+	if age := time.Since(pos.AtEnd); age > tombstoneRetention/2 || age < -time.Hour {
+		return fmt.Sprintf("it was last complete at %s, too long ago to see every deletion since", pos.AtEnd.UTC().Format(time.RFC3339)), nil
+	}
+	from := pos.Offsets
+	// Read again from the last commit it knows: if that is no longer there, the topic is
+	// not the one it was made from (a restored backup), or has moved on too far.
+	from[pos.Commit.Partition] = pos.Commit.Offset
+	r := reading{w: w, expect: &pos.Commit}
+	err = r.run(ctx, adm, from)
+	switch {
+	case errors.Is(err, errGap):
+		return "the state topic no longer holds the place where it ended", nil
+	case errors.Is(err, errForeign):
+		return "the state topic does not hold the last commit it knows", nil
+	case err != nil:
+		return "", err
+	case r.expect != nil:
+		return "the state topic does not hold the last commit it knows", nil
+	}
+	return "", nil
+}

@@ -1,0 +1,102 @@
+package publish
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leverstream/leverstream/offsets"
+)
+
+// readOwner returns the owner record; ok is false if there is none. It also says
+// whether the bookmarks name an account other than this one.
+func readOwner(ctx context.Context, c *Config, adm *kadm.Client) (owner offsets.Owner, ok bool, err error) {
+	_, err = readToEnd(ctx, c.Kafka, adm, c.BookmarksTopic, nil, func(r *kgo.Record) error {
+		key, err := offsets.ParseKey(r.Key)
+		if err != nil {
+			return fmt.Errorf("topic %s partition %d offset %d: %w", c.BookmarksTopic, r.Partition, r.Offset, err)
+		}
+		if key.Account != c.Account {
+			return &ConfigError{fmt.Errorf("topic %s holds bookmarks of account %q, and this is account %q: one account per prefix; choose another KAFKA_TOPIC_PREFIX, or set LEVER_ACCOUNT=%s if it is the same account", c.BookmarksTopic, key.Account, c.Account, key.Account)}
+		}
+		if !key.Owner {
+			return nil
+		}
+		if ok = r.Value != nil; !ok {
+			return nil
+		}
+		owner, err = offsets.ParseOwner(r.Value)
+		return err
+	})
+	return owner, ok, err
+}
+
+// standby waits until the account has no live owner.
+func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets.Owner) bool) error {
+	const look = 2 * time.Second
+	said := time.Time{}
+	for {
+		owner, ok, err := readOwner(ctx, c, adm)
+		if err != nil {
+			return err
+		}
+		if !ok || owner.Released || owner.Instance == c.Instance || !owner.FreshAt(time.Now(), freshFor) || dead(owner) {
+			return nil
+		}
+		if c.TakeOver {
+			c.Logger.Warn("taking over from another producer, which will stop", "account", c.Account, "instance", owner.Instance, "host", owner.Host, "pid", owner.PID)
+			return nil
+		}
+		if time.Since(said) >= 15*time.Second {
+			c.Logger.Warn("standby: another producer owns the account; waiting until it stops (--take-over replaces it)",
+				"account", c.Account, "instance", owner.Instance, "host", owner.Host, "pid", owner.PID,
+				"renewed", time.UnixMilli(owner.Renewed).UTC().Format(time.RFC3339))
+			said = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(look):
+		}
+	}
+}
+
+// Owner returns who owns the account according to Kafka; live says that there is such
+// a producer and that it renewed its record lately. After an error of a Writer it
+// tells whether this instance may open another one.
+func Owner(ctx context.Context, c Config) (owner offsets.Owner, live bool, err error) {
+	adm, err := c.admin()
+	if err != nil {
+		return owner, false, err
+	}
+	defer adm.Close()
+	owner, ok, err := readOwner(ctx, &c, adm)
+	return owner, ok && owner.FreshAt(time.Now(), freshFor), err
+}
+
+// ownerRecord says that this instance owns the account.
+func (w *Writer) ownerRecord(now time.Time, released bool) offsets.Owner {
+	return offsets.Owner{
+		Instance: w.c.Instance, Host: host(), PID: os.Getpid(), Started: w.started.UnixMilli(),
+		Renewed: now.UnixMilli(), LSN: w.lsn, Version: w.c.Version, Released: released,
+	}
+}
+
+// host is this machine's name, as it stands in owner records.
+func host() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
+}
+
+// deadHere says that the owner was a process of this machine that no longer runs. In
+// a container the process id may be the same after a restart.
+func deadHere(o offsets.Owner) bool {
+	return o.Host == host() && (o.PID == os.Getpid() || !processAlive(o.PID))
+}

@@ -1,0 +1,187 @@
+package publish
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// maxMessageBytes is the max.message.bytes of topics that the program creates.
+const maxMessageBytes = 8 << 20
+
+const (
+	day  = "86400000"
+	week = "604800000"
+)
+
+// dataTopicConfig is the configuration of a table's topic. A reader that is at most a
+// day behind sees every event; erased values are gone within a week; deletes stay
+// visible to a reader that was away for less.
+func dataTopicConfig() map[string]string {
+	return map[string]string{
+		"cleanup.policy":        "compact",
+		"min.compaction.lag.ms": day,
+		"max.compaction.lag.ms": week,
+		"delete.retention.ms":   week,
+		"max.message.bytes":     strconv.Itoa(maxMessageBytes),
+	}
+}
+
+// storeTopicConfig is the configuration of the bookmarks and state topics: small
+// segments, so that they are compacted soon and read back fast.
+func storeTopicConfig() map[string]string {
+	return map[string]string{
+		"cleanup.policy":      "compact",
+		"delete.retention.ms": week,
+		"segment.bytes":       strconv.Itoa(64 << 20),
+		"max.message.bytes":   strconv.Itoa(maxMessageBytes),
+	}
+}
+
+func deadLetterTopicConfig() map[string]string {
+	return map[string]string{"cleanup.policy": "delete", "max.message.bytes": strconv.Itoa(maxMessageBytes)}
+}
+
+// topic is a topic as it exists.
+type topic struct {
+	id         string
+	partitions int32
+	maxBytes   int
+	created    bool // by this start
+}
+
+// wanted is a topic as it should be created.
+type wanted struct {
+	name       string
+	partitions int32
+	config     map[string]string
+}
+
+// Topic returns the name of a table's topic.
+func (c *Config) Topic(table string) string { return c.Prefix + "." + table }
+
+// DeadLetterTopic returns the name of the dead letter topic.
+func (c *Config) DeadLetterTopic() string { return c.Prefix + ".dlq" }
+
+func (c *Config) wantedTopics() []wanted {
+	var out []wanted
+	for _, t := range c.Tables {
+		config := dataTopicConfig()
+		maps.Copy(config, c.TopicConfig)
+		out = append(out, wanted{c.Topic(t.Name), c.Partitions, config})
+	}
+	return append(out,
+		wanted{c.BookmarksTopic, 1, storeTopicConfig()},
+		wanted{c.StateTopic, 1, storeTopicConfig()},
+		wanted{c.DeadLetterTopic(), 1, deadLetterTopicConfig()})
+}
+
+// ensureTopics creates the topics that are missing and reports how those that exist
+// differ from what the program would have created. It goes on with those.
+func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]topic, error) {
+	want := c.wantedTopics()
+	names := make([]string, len(want))
+	for i, w := range want {
+		names[i] = w.name
+	}
+	exist, err := adm.ListTopics(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	created := map[string]bool{}
+	for _, w := range want {
+		d := exist[w.name]
+		if d.Err == nil {
+			continue
+		}
+		if !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+			return nil, fmt.Errorf("look up topic %s: %w", w.name, d.Err)
+		}
+		config := make(map[string]*string, len(w.config))
+		for k, v := range w.config {
+			config[k] = kadm.StringPtr(v)
+		}
+		resp, err := adm.CreateTopic(ctx, w.partitions, c.ReplicationFactor, config, w.name)
+		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
+			return nil, fmt.Errorf("create topic %s (%d partitions, replication factor %d): %w %s; create it by hand or let the program's user do so", w.name, w.partitions, c.ReplicationFactor, err, resp.ErrMessage)
+		}
+		created[w.name] = err == nil
+	}
+	if len(created) > 0 {
+		c.Logger.Info("created topics", "topics", slices.Sorted(maps.Keys(created)))
+	}
+	return describeTopics(ctx, adm, c, want, created)
+}
+
+// describeTopics reads ids, partition counts and configurations.
+func describeTopics(ctx context.Context, adm *kadm.Client, c *Config, want []wanted, created map[string]bool) (map[string]topic, error) {
+	names := make([]string, len(want))
+	for i, w := range want {
+		names[i] = w.name
+	}
+	// Metadata of a topic just created may take a moment to reach every broker.
+	var found kadm.TopicDetails
+	err := retry(ctx, func() (err error) {
+		found, err = adm.ListTopics(ctx, names...)
+		if err == nil {
+			err = found.Error()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look up topics: %w", err)
+	}
+	configs, err := adm.DescribeTopicConfigs(ctx, names...)
+	if err != nil {
+		return nil, fmt.Errorf("read topic configurations: %w", err)
+	}
+	actual := map[string]map[string]string{}
+	for _, rc := range configs {
+		if rc.Err != nil {
+			c.Logger.Warn("cannot read a topic's configuration; it is not checked", "topic", rc.Name, "error", rc.Err)
+			continue
+		}
+		actual[rc.Name] = map[string]string{}
+		for _, kv := range rc.Configs {
+			actual[rc.Name][kv.Key] = kv.MaybeValue()
+		}
+	}
+	out := map[string]topic{}
+	for _, w := range want {
+		d := found[w.name]
+		t := topic{id: base64.RawURLEncoding.EncodeToString(d.ID[:]), partitions: int32(len(d.Partitions)), maxBytes: 1_000_000, created: created[w.name]}
+		if config, ok := actual[w.name]; ok {
+			if n, err := strconv.Atoi(config["max.message.bytes"]); err == nil && n > 0 {
+				t.maxBytes = n
+			}
+			c.reportDrift(w, t, config)
+		}
+		out[w.name] = t
+	}
+	return out, nil
+}
+
+// reportDrift says how an existing topic differs from what would have been created,
+// and how to mend it.
+func (c *Config) reportDrift(w wanted, t topic, config map[string]string) {
+	if t.created {
+		return
+	}
+	for _, key := range slices.Sorted(maps.Keys(w.config)) {
+		if have, ok := config[key]; ok && have != w.config[key] {
+			c.Logger.Warn("topic exists with another configuration; going on with it",
+				"topic", w.name, "config", key, "have", have, "want", w.config[key],
+				"fix", fmt.Sprintf("kafka-configs --alter --entity-type topics --entity-name %s --add-config %s=%s", w.name, key, w.config[key]))
+		}
+	}
+	if t.partitions != w.partitions {
+		c.Logger.Warn("topic exists with another number of partitions; going on with it", "topic", w.name, "have", t.partitions, "want", w.partitions)
+	}
+}

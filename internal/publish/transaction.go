@@ -1,0 +1,237 @@
+package publish
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leverstream/leverstream/internal/change"
+	"github.com/leverstream/leverstream/internal/state"
+	"github.com/leverstream/leverstream/offsets"
+
+	"github.com/leverstream/leverstream/avro"
+)
+
+// transaction is one Kafka transaction in the making.
+type transaction struct {
+	w       *Writer
+	now     time.Time
+	records []*kgo.Record
+	bytes   int
+	// mark is the commit record: the one from which a local copy of the state is
+	// recognised.
+	mark  *kgo.Record
+	entry state.Commit
+	owned bool
+}
+
+func (t *transaction) add(topic string, key, value []byte, headers ...kgo.RecordHeader) *kgo.Record {
+	// Lever's times as timestamps would make compaction and retention act at once.
+	r := &kgo.Record{Topic: topic, Key: key, Value: value, Headers: headers, Timestamp: t.now}
+	t.records = append(t.records, r)
+	t.bytes += len(key) + len(value)
+	return r
+}
+
+// build makes the records of a group. Without events, letters, puts or changed
+// bookmarks there are none, unless the owner record is due.
+func (t *transaction) build(g *change.Group, bookmarks map[string]offsets.Bookmark, changed map[string]bool) error {
+	c := &t.w.c
+	for i := range g.Events {
+		e := &g.Events[i]
+		topic := c.Topic(e.Table.Name)
+		key := e.Table.Codec.AppendKey(nil, e.Key)
+		value, err := e.Table.Codec.AppendEvent(nil, e.Event)
+		if err != nil {
+			return fmt.Errorf("encode an event of table %s: %w", e.Table.Name, err)
+		}
+		t.add(topic, key, value)
+		if e.Op == avro.Delete {
+			t.add(topic, key, nil)
+		}
+	}
+	for _, l := range g.Letters {
+		t.letter(l)
+	}
+	for _, p := range g.Puts() {
+		key := state.RowKey(c.Account, p.Table, p.Key)
+		if p.Record == nil {
+			t.add(c.StateTopic, key, nil)
+			continue
+		}
+		t.add(c.StateTopic, key, state.AppendRecord(nil, *p.Record))
+	}
+	if err := t.addBookmarks(bookmarks, changed); err != nil {
+		return err
+	}
+	due := t.now.Sub(t.w.renewed) >= renewInterval
+	if len(t.records) == 0 && !due {
+		return nil
+	}
+	if due {
+		if err := t.owner(false); err != nil {
+			return err
+		}
+	}
+	t.commitRecord(g.LSN())
+	return nil
+}
+
+// addBookmarks adds the bookmarks of the changed tables.
+func (t *transaction) addBookmarks(bookmarks map[string]offsets.Bookmark, changed map[string]bool) error {
+	c := &t.w.c
+	for _, table := range c.Tables {
+		if !changed[table.Name] {
+			continue
+		}
+		value, err := bookmarks[table.Name].Marshal()
+		if err != nil {
+			return fmt.Errorf("bookmark of %s: %w", table.Name, err)
+		}
+		t.add(c.BookmarksTopic, offsets.Key(c.Account, table.Name), value)
+	}
+	return nil
+}
+
+// letter adds a dead letter. Its headers say what a person needs to know; the value
+// is Lever's record, unless that is what is too large.
+func (t *transaction) letter(l change.Letter) {
+	c := &t.w.c
+	header := func(k, v string) kgo.RecordHeader { return kgo.RecordHeader{Key: k, Value: []byte(v)} }
+	var key []byte
+	if l.Key != "" {
+		key = l.Table.Codec.AppendKey(nil, l.Key)
+	}
+	value := l.Row
+	if len(value)+len(key)+1024 > t.w.topics[c.DeadLetterTopic()].maxBytes {
+		value = nil
+	}
+	t.add(c.DeadLetterTopic(), key, value,
+		header("leverstream.account", c.Account),
+		header("leverstream.table", l.Table.Name),
+		header("leverstream.topic", c.Topic(l.Table.Name)),
+		header("leverstream.key", l.Key),
+		header("leverstream.parent", l.Parent),
+		header("leverstream.reason", l.Reason),
+		header("leverstream.bytes", strconv.Itoa(len(l.Row))),
+		header("leverstream.read_at", l.ReadAt.UTC().Format(time.RFC3339)),
+		header("leverstream.version", c.Version),
+	)
+}
+
+// owner adds the owner record.
+func (t *transaction) owner(released bool) error {
+	w := t.w
+	value, err := w.ownerRecord(t.now, released).Marshal()
+	if err != nil {
+		return fmt.Errorf("owner record: %w", err)
+	}
+	t.add(w.c.BookmarksTopic, offsets.OwnerKey(w.c.Account), value)
+	t.owned = true
+	return nil
+}
+
+// commitRecord adds the record by which this commit is known.
+func (t *transaction) commitRecord(lsn int64) {
+	w := t.w
+	n := w.commits + 1
+	t.entry = state.Commit{Version: 1, ID: w.c.Instance + "/" + strconv.FormatInt(n, 10), LSN: lsn, Time: t.now.UnixMilli()}
+	t.mark = t.add(w.c.StateTopic, state.CommitKey(w.c.Account, int(n%commitRing)), t.entry.Marshal())
+}
+
+// commit produces the records and ends the transaction. A nil error means that all of
+// them are committed; after any other nothing is known, and the client is of no more
+// use.
+func (t *transaction) commit(ctx context.Context) error {
+	w := t.w
+	ctx, cancel := context.WithTimeout(ctx, produceTimeout)
+	defer cancel()
+	if err := w.client.BeginTransaction(); err != nil {
+		return fmt.Errorf("begin a transaction: %w", err)
+	}
+	var (
+		wg     sync.WaitGroup
+		mu     sync.Mutex
+		failed error
+	)
+	for _, r := range t.records {
+		wg.Add(1)
+		w.client.Produce(ctx, r, func(r *kgo.Record, err error) {
+			defer wg.Done()
+			if err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				if failed == nil {
+					failed = fmt.Errorf("produce to topic %s: %w", r.Topic, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// A transaction can be committed although one of its records failed, so the
+	// results decide.
+	if failed != nil {
+		return errors.Join(failed, w.abort())
+	}
+	if err := w.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		return errors.Join(fmt.Errorf("commit a transaction: %w", err), w.abort())
+	}
+	w.commits++
+	if t.owned {
+		w.renewed = t.now
+	}
+	return nil
+}
+
+// abort ends what is open, as far as that is possible: the next owner's beginning
+// does it for sure, but until then readers would wait.
+func (w *Writer) abort() error {
+	ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)
+	defer cancel()
+	if err := w.client.AbortBufferedRecords(ctx); err != nil {
+		return fmt.Errorf("abort a transaction: %w", err)
+	}
+	if err := w.client.EndTransaction(ctx, kgo.TryAbort); err != nil {
+		return fmt.Errorf("abort a transaction: %w", err)
+	}
+	return nil
+}
+
+// store moves the local copy of the state, after the commit and only then.
+func (t *transaction) store(g *change.Group) error {
+	w := t.w
+	b := w.store.NewBatch()
+	defer b.Close()
+	if g != nil {
+		for _, p := range g.Puts() {
+			var err error
+			if p.Record == nil {
+				err = b.Delete(p.Table, p.Key)
+			} else {
+				err = b.Put(p.Table, p.Key, *p.Record)
+			}
+			if err != nil {
+				return err
+			}
+		}
+	}
+	pos := w.store.Position()
+	for _, r := range t.records {
+		if r.Topic == w.c.StateTopic {
+			pos.Offsets[r.Partition] = max(pos.Offsets[r.Partition], r.Offset+1)
+		}
+	}
+	if t.mark != nil {
+		pos.Commit = state.CommitPosition{Commit: t.entry, Partition: t.mark.Partition, Offset: t.mark.Offset}
+	}
+	pos.AtEnd = t.now
+	if err := b.SetPosition(pos); err != nil {
+		return err
+	}
+	return b.Commit()
+}

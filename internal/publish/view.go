@@ -1,0 +1,15 @@
+package publish
+
+import "time"
+
+// Complete says whether the table's snapshot is, as committed.
+func (w *Writer) Complete(table string) bool {
+	s, err := w.Bookmark(table).Snapshot()
+	return err == nil && s.Complete
+}
+
+// Counts returns the number of rows in the local state, per table.
+func (w *Writer) Counts() map[string]int64 { return w.store.Counts() }
+
+// Started is when this ownership began.
+func (w *Writer) Started() time.Time { return w.started }

@@ -1,0 +1,289 @@
+package publish
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/change"
+	"github.com/leverstream/leverstream/internal/state"
+	"github.com/leverstream/leverstream/offsets"
+)
+
+// Writer commits units. It is a cdc.Sink.
+type Writer struct {
+	c      Config
+	client *kgo.Client
+	store  *state.Store
+	tables map[string]*change.Table
+	topics map[string]topic
+	memory *change.Memory
+	queue  chan submission
+	// closing is closed by Close: no more units come. stopped is closed when Run ends.
+	closing, stopped chan struct{}
+	closeOnce        sync.Once
+
+	started time.Time
+	// renewed is when the owner record was last written, commits the number of the last
+	// commit. Only Run touches them.
+	renewed time.Time
+	commits int64
+	// drift holds the fields that were reported.
+	drift map[string]bool
+
+	mu        sync.RWMutex
+	bookmarks map[string]offsets.Bookmark
+	lsn       int64
+}
+
+type submission struct {
+	unit   *cdc.Unit
+	result chan cdc.Result
+}
+
+// Submit queues a unit (see cdc.Sink).
+func (w *Writer) Submit(ctx context.Context, u *cdc.Unit) (<-chan cdc.Result, error) {
+	s := submission{unit: u, result: make(chan cdc.Result, 1)}
+	select {
+	case <-w.stopped:
+		return nil, cdc.ErrStopped
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case w.queue <- s:
+		return s.result, nil
+	}
+}
+
+// LSN is the log sequence number of the last committed event.
+func (w *Writer) LSN() int64 {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.lsn
+}
+
+// Section is the committed value of a bookmark's section; nil if there is none.
+func (w *Writer) Section(table, section string) json.RawMessage {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.bookmarks[table].Sections[section]
+}
+
+// Bookmark is the committed bookmark of a table.
+func (w *Writer) Bookmark(table string) offsets.Bookmark {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.bookmarks[table]
+}
+
+// Store is the local copy of the last emitted rows.
+func (w *Writer) Store() *state.Store { return w.store }
+
+// Run commits what is submitted until Close has been called and the queue is empty
+// (nil is returned), or a commit fails. After an error nothing of the open group
+// counts: close the Writer and open another.
+func (w *Writer) Run(ctx context.Context) (err error) {
+	defer func() {
+		close(w.stopped)
+		w.refuse(err)
+	}()
+	renew := time.NewTimer(renewInterval)
+	defer renew.Stop()
+	for {
+		var group []submission
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case s := <-w.queue:
+			group = w.gather(ctx, s)
+		case <-renew.C:
+		case <-w.closing:
+			select {
+			case s := <-w.queue:
+				group = w.gather(ctx, s)
+			default:
+				return w.release(ctx)
+			}
+		}
+		for first := true; first || len(group) > 0; first = false {
+			n, err := w.commit(ctx, group)
+			if err != nil {
+				for _, s := range group {
+					s.result <- cdc.Result{Err: errors.Join(cdc.ErrStopped, err)}
+				}
+				return err
+			}
+			group = group[n:]
+		}
+		renew.Reset(time.Until(w.renewed.Add(renewInterval)))
+	}
+}
+
+// refuse answers everything that is still queued.
+func (w *Writer) refuse(err error) {
+	for {
+		select {
+		case s := <-w.queue:
+			s.result <- cdc.Result{Err: errors.Join(cdc.ErrStopped, err)}
+		default:
+			return
+		}
+	}
+}
+
+// gather takes units until the group is large or old enough, or nothing more comes.
+func (w *Writer) gather(ctx context.Context, first submission) []submission {
+	group := []submission{first}
+	rows := len(first.unit.Rows)
+	deadline := time.NewTimer(maxGroupWait)
+	defer deadline.Stop()
+	for rows < maxGroupRows {
+		silence := time.NewTimer(quiet)
+		select {
+		case s := <-w.queue:
+			group = append(group, s)
+			rows += len(s.unit.Rows)
+		case <-silence.C:
+			return group
+		case <-deadline.C:
+			silence.Stop()
+			return group
+		case <-ctx.Done():
+			silence.Stop()
+			return group
+		}
+		silence.Stop()
+	}
+	return group
+}
+
+// commit compares the units with the state and commits what they change, as many of
+// them as make a group; it returns their number. With no units it renews the owner
+// record.
+func (w *Writer) commit(ctx context.Context, group []submission) (n int, err error) {
+	began := time.Now()
+	pending := maps.Clone(w.bookmarks) // only Run changes them
+	changed := map[string]bool{}
+	g := change.NewGroup(w.tables, w.store, w.memory, w.c.Account, w.c.Version, w.lsn, began)
+	var results []cdc.Result
+	for _, s := range group {
+		if g.Bytes > maxGroupBytes {
+			break
+		}
+		r, err := g.Add(s.unit)
+		if err != nil {
+			return 0, err
+		}
+		results = append(results, r)
+		if len(r.Again) > 0 {
+			continue
+		}
+		for _, ch := range s.unit.Changes {
+			b, err := pending[ch.Table].Apply(ch)
+			if err != nil {
+				return 0, fmt.Errorf("bookmark of %s: %w", ch.Table, err)
+			}
+			pending[ch.Table] = b
+			changed[ch.Table] = true
+			if err := w.setSnapshot(ch.Table, b); err != nil {
+				return 0, err
+			}
+		}
+	}
+	group = group[:len(results)]
+	for t := range changed {
+		b := pending[t]
+		b.LSN = g.LSN()
+		pending[t] = b
+	}
+	tx := transaction{w: w, now: began}
+	if err := tx.build(g, pending, changed); err != nil {
+		return 0, err
+	}
+	if len(tx.records) == 0 {
+		w.settle(group, results)
+		return len(group), nil
+	}
+	if err := tx.commit(ctx); err != nil {
+		return 0, err
+	}
+	if err := tx.store(g); err != nil {
+		return 0, fmt.Errorf("write the local state: %w", err)
+	}
+	w.mu.Lock()
+	w.bookmarks, w.lsn = pending, g.LSN()
+	w.mu.Unlock()
+	w.settle(group, results)
+	drift := w.reportDrift(g)
+	if w.c.Committed != nil {
+		w.c.Committed(Commit{Units: len(group), Rows: g.Rows, Events: len(g.Events), Letters: len(g.Letters), Drift: drift, LSN: g.LSN(), Bytes: tx.bytes, Took: time.Since(began)})
+	}
+	return len(group), nil
+}
+
+// reportDrift names the fields that did not fit the schemas, each once per ownership,
+// and returns how many values there were.
+func (w *Writer) reportDrift(g *change.Group) (n int) {
+	for table, r := range g.Drift {
+		n += r.Unknown + r.Mistyped + r.Sanitized
+		for _, path := range r.Paths() {
+			if !w.drift[table+"."+path] {
+				w.drift[table+"."+path] = true
+				w.c.Logger.Info("Lever serves a field that the schema does not have, or not with this type; it is kept in _extra", "table", table, "field", path)
+			}
+		}
+	}
+	for _, l := range g.Letters {
+		w.c.Logger.Warn("a row could not become an event and is in the dead letter topic", "table", l.Table.Name, "reason", l.Reason)
+	}
+	return n
+}
+
+// settle hands out the results. What no open read can be older than is forgotten.
+func (w *Writer) settle(group []submission, results []cdc.Result) {
+	for i, s := range group {
+		s.result <- results[i]
+	}
+	w.memory.Forget(w.c.Clock.Oldest())
+}
+
+// setSnapshot tells the comparison where the table's snapshot stands.
+func (w *Writer) setSnapshot(table string, b offsets.Bookmark) error {
+	s, err := b.Snapshot()
+	if err != nil {
+		return fmt.Errorf("bookmark of %s: %w", table, err)
+	}
+	w.tables[table].Snapshot = s
+	return nil
+}
+
+// Drain says that no more units will be submitted: Run commits what is queued, gives
+// up the ownership and returns.
+func (w *Writer) Drain() { w.closeOnce.Do(func() { close(w.closing) }) }
+
+// release marks the owner record as released, so that another producer need not wait
+// for it to grow old.
+func (w *Writer) release(ctx context.Context) error {
+	tx := transaction{w: w, now: time.Now()}
+	if err := tx.owner(true); err != nil {
+		return err
+	}
+	tx.commitRecord(w.lsn)
+	if err := tx.commit(ctx); err != nil {
+		return err
+	}
+	return tx.store(nil)
+}
+
+// Close frees what the Writer holds. Call it after Run has returned.
+func (w *Writer) Close() error {
+	w.Drain()
+	w.client.Close()
+	return w.store.Close()
+}
