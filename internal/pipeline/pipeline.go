@@ -1,0 +1,268 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/leverstream/leverstream/avro"
+	"github.com/leverstream/leverstream/extractor"
+	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/config"
+	"github.com/leverstream/leverstream/internal/lever"
+	"github.com/leverstream/leverstream/internal/publish"
+)
+
+const (
+	// drainTimeout is how long the writer may take to commit what is queued when the
+	// program was told to stop.
+	drainTimeout = 8 * time.Second
+	// oncePatience is how long a single pass waits for systems that are away.
+	oncePatience = time.Minute
+	// mostPause is the longest pause between two attempts to open the writer.
+	mostPause = 30 * time.Second
+)
+
+// Options are what a run is asked to do, beside the configuration.
+type Options struct {
+	// Once ends the run after one complete pass over every table.
+	Once bool
+	// TakeOver deposes another owner instead of waiting for it.
+	TakeOver bool
+	// Version is the program's.
+	Version string
+	// Instance is unique to this process.
+	Instance string
+	Logger   *slog.Logger
+}
+
+// Pipeline replicates one account.
+type Pipeline struct {
+	c       config.Config
+	o       Options
+	tables  []cdc.Table
+	lever   *lever.Client
+	clock   *cdc.Clock
+	status  *extractor.Status
+	totals  totals
+	started time.Time
+	owned   bool // this process has owned the account; only Run touches it
+
+	mu     sync.Mutex
+	writer *publish.Writer // nil while there is none
+	phase  string          // what the supervisor is doing, for people
+	beat   time.Time       // last sign of progress
+}
+
+// New returns a pipeline for the selected tables of the configuration.
+func New(c config.Config, o Options) (*Pipeline, error) {
+	p := &Pipeline{c: c, o: o, clock: cdc.NewClock(), phase: "starting", beat: time.Now(), started: time.Now()}
+	selected := map[string]bool{}
+	for _, name := range c.Lever.Tables {
+		selected[name] = true
+	}
+	for _, t := range extractor.Tables() {
+		if selected[t.Name] {
+			p.tables = append(p.tables, t)
+		}
+	}
+	p.status = extractor.NewStatus(p.tables)
+	var err error
+	p.lever, err = lever.New(lever.Config{
+		BaseURL: string(c.Lever.APIURL), Token: c.Lever.Token.Read,
+		Rate: c.Lever.Rate, Burst: c.Lever.Burst, Concurrency: c.Lever.Concurrency,
+		Clock: p.clock, UserAgent: "leverstream/" + o.Version, Logger: o.Logger,
+	})
+	return p, err
+}
+
+// Run replicates until ctx ends, or until one pass is complete with Options.Once. It
+// returns nil if everything asked for was done, a *publish.OwnedError if another
+// producer took the account over.
+func (p *Pipeline) Run(ctx context.Context) error {
+	confidentiality, err := p.confidentiality(ctx)
+	if err != nil {
+		return ifAlive(ctx, err)
+	}
+	kafka, err := p.c.Kafka.Opts()
+	if err != nil {
+		return err
+	}
+	registry, err := Registry(&p.c, p.o.Logger)
+	if err != nil {
+		return err
+	}
+	api, err := url.Parse(string(p.c.Lever.APIURL))
+	if err != nil {
+		return err
+	}
+	wc := publish.Config{
+		Account: string(p.c.Lever.Account), Prefix: string(p.c.Kafka.TopicPrefix),
+		BookmarksTopic: string(p.c.Kafka.BookmarksTopic), StateTopic: string(p.c.Kafka.StateTopic),
+		Tables: p.tables, Kafka: kafka,
+		Partitions: p.c.Kafka.Partitions, ReplicationFactor: p.c.Kafka.ReplicationFactor,
+		TopicConfig: p.c.Kafka.TopicConfig, Compression: p.c.Kafka.Compression,
+		Format: Format(p.c.Events), KeyFormat: KeyFormat(p.c.Events),
+		Registry: registry, StateDir: p.c.Program.StateDir,
+		Confidentiality: confidentiality, APIHost: api.Host,
+		Version: p.o.Version, Instance: p.o.Instance, TakeOver: p.o.TakeOver,
+		Clock: p.clock, Logger: p.o.Logger, Committed: p.committed,
+	}
+	for failures := 0; ; {
+		began := time.Now()
+		done, err := p.own(ctx, wc, confidentiality)
+		if done {
+			return err
+		}
+		if time.Since(began) > 2*mostPause {
+			failures = 0
+		}
+		failures++
+		if p.o.Once && failures > 5 {
+			return err
+		}
+		// Having been the owner once, this instance only goes on if it still is.
+		wc.TakeOver = false
+		pause := min(mostPause, 250*time.Millisecond<<min(failures, 10))
+		pause = pause/2 + rand.N(pause/2)
+		p.note("waiting after an error")
+		p.o.Logger.Warn("going back to what Kafka says and on from there", "error", err, "retry_in", pause.Round(10*time.Millisecond))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+	}
+}
+
+// own owns the account once. done says that there is nothing to go on with.
+func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality string) (done bool, err error) {
+	p.note("opening")
+	opening := ctx
+	if p.o.Once {
+		var cancel context.CancelFunc
+		opening, cancel = context.WithCancel(ctx)
+		defer cancel()
+	}
+	w, err := publish.Open(opening, wc)
+	if err != nil {
+		return p.failed(ctx, wc, err)
+	}
+	p.owned = true
+	p.setWriter(w)
+	defer p.setWriter(nil)
+	e, err := extractor.New(extractor.Config{
+		Tables: p.tables, Lever: p.lever, State: stateView{w}, Sink: w, Clock: p.clock,
+		Confidentiality: confidentiality, PollInterval: p.c.Lever.PollInterval,
+		RefreshInterval: p.c.Lever.RefreshInterval, Overlap: p.c.Lever.Overlap,
+		Concurrency: p.c.Lever.Concurrency, Logger: p.o.Logger, Status: p.status,
+	})
+	if err != nil {
+		return true, errors.Join(err, w.Close())
+	}
+	p.note("running")
+
+	extracting, stopExtracting := context.WithCancel(ctx)
+	defer stopExtracting()
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWriting()
+	written := make(chan error, 1)
+	go func() {
+		err := w.Run(writing)
+		stopExtracting()
+		written <- err
+	}()
+	read := e.Run
+	if p.o.Once {
+		read = e.Once
+	}
+	readErr := read(extracting)
+	w.Drain()
+	patience := time.AfterFunc(drainTimeout, stopWriting)
+	writeErr := <-written
+	patience.Stop()
+	closeErr := w.Close()
+	switch {
+	case writeErr != nil:
+		return p.failed(ctx, wc, writeErr)
+	case ctx.Err() != nil:
+		return true, closeErr
+	case p.o.Once && !errors.Is(readErr, cdc.ErrStopped):
+		return true, errors.Join(readErr, closeErr)
+	}
+	return p.failed(ctx, wc, errors.Join(readErr, closeErr))
+}
+
+// failed decides what an error of the writer means: whether another producer owns the
+// account now, whether trying again can help.
+func (p *Pipeline) failed(ctx context.Context, wc publish.Config, err error) (done bool, _ error) {
+	var owned *publish.OwnedError
+	var fatal *publish.ConfigError
+	switch {
+	case errors.As(err, &owned), errors.As(err, &fatal):
+		return true, err
+	case ctx.Err() != nil:
+		return true, fmt.Errorf("stopped before everything was committed; the next start goes on from the last commit: %w", err)
+	}
+	asking, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	owner, live, lookErr := publish.Owner(asking, wc)
+	if lookErr == nil && live && owner.Instance != p.o.Instance && p.owned {
+		return true, &publish.OwnedError{Account: wc.Account, Owner: owner}
+	}
+	return false, err
+}
+
+// confidentiality finds out what may be read, with patience.
+func (p *Pipeline) confidentiality(ctx context.Context) (string, error) {
+	began := time.Now()
+	for {
+		value, err := extractor.Confidentiality(ctx, p.lever, p.tables, p.c.Lever.Confidential)
+		if err == nil {
+			if value != "all" && p.c.Lever.Confidential == "auto" {
+				p.o.Logger.Warn("the key may not see confidential rows; replicating without them (LEVER_CONFIDENTIAL=auto)")
+			}
+			return value, nil
+		}
+		if errors.Is(err, cdc.ErrUnauthorized) {
+			err = fmt.Errorf("Lever does not accept the credentials; check LEVER_TOKEN: %w", err)
+		}
+		temporary := errors.Is(err, cdc.ErrUnavailable)
+		if p.o.Once && (!temporary || time.Since(began) > oncePatience) || !temporary && !errors.Is(err, cdc.ErrUnauthorized) {
+			return "", err
+		}
+		p.note("waiting for Lever")
+		pause := 10 * time.Second
+		if !temporary {
+			pause = time.Minute
+		}
+		p.o.Logger.Warn("cannot read from Lever; waiting", "error", err, "retry_in", pause)
+		select {
+		case <-ctx.Done():
+			return "", ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// ifAlive drops the error of a run that was told to stop.
+func ifAlive(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// Registry returns a client of the schema registry that the configuration names.
+func Registry(c *config.Config, log *slog.Logger) (*avro.Registry, error) {
+	opts, err := c.Registry.Opts()
+	if err != nil {
+		return nil, err
+	}
+	return avro.NewRegistry(c.Registry.Register, log, opts...)
+}

@@ -1,0 +1,81 @@
+package pipeline
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/leverstream/leverstream/extractor"
+	"github.com/leverstream/leverstream/internal/config"
+
+	"github.com/leverstream/leverstream/avro"
+)
+
+// Progress says how far the first snapshot of the selected tables is.
+type Progress struct {
+	// Running says that the pipeline owns the account and reads.
+	Running bool
+	// Complete says that the snapshots of all tables are.
+	Complete bool
+	// Tables is the number of selected tables, TablesComplete of those whose snapshot
+	// is complete.
+	Tables, TablesComplete int
+	// Rows and Events were committed since the program started.
+	Rows, Events int64
+	// Requests were sent since then; Rate is the average per second.
+	Requests int64
+	Rate     float64
+	// ListsRead is the number of child lists read since then. ListsKnown is the number
+	// of lists of all parents known by now; it grows until the parents' own snapshot
+	// is complete.
+	ListsRead, ListsKnown int64
+}
+
+// Progress returns how far the first snapshot is.
+func (p *Pipeline) Progress() Progress {
+	s := p.Snapshot()
+	pr := Progress{
+		Running: s.Phase == "running", Tables: len(s.Tables), Rows: s.Totals.Rows,
+		Events: s.Totals.Events, Requests: s.Requests.Total(), Complete: true,
+	}
+	if took := time.Since(p.started).Seconds(); took > 0 {
+		pr.Rate = float64(int(float64(pr.Requests)/took*10)) / 10
+	}
+	for _, t := range s.Tables {
+		if t.Phase == extractor.PhaseStreaming {
+			pr.TablesComplete++
+		}
+	}
+	pr.Complete = pr.TablesComplete == pr.Tables
+	parents := max(s.State["opportunities"], s.State["candidates"])
+	pr.ListsKnown = parents * int64(p.childKinds())
+	pr.ListsRead = p.status.Lists()
+	return pr
+}
+
+// childKinds is the number of lists that are read for each parent.
+func (p *Pipeline) childKinds() int {
+	var endpoints []string
+	for _, t := range p.tables {
+		if strings.Contains(t.Endpoint, "/:id/") && !slices.Contains(endpoints, t.Endpoint) {
+			endpoints = append(endpoints, t.Endpoint)
+		}
+	}
+	return len(endpoints)
+}
+
+// Format returns the event format that the configuration names.
+func Format(e config.Events) avro.Format {
+	if e.Format == "flat" {
+		return avro.Flat
+	}
+	return avro.Debezium
+}
+
+// KeyFormat returns the key format that the configuration names.
+func KeyFormat(e config.Events) avro.KeyFormat {
+	if e.Key == "string" {
+		return avro.KeyString
+	}
+	return avro.KeyAvro
+}
