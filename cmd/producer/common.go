@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/leverstream/leverstream/internal/config"
+	"github.com/leverstream/leverstream/internal/embedded"
+	"github.com/leverstream/leverstream/internal/pipeline"
+	"github.com/leverstream/leverstream/internal/server"
+)
+
+// newLogger returns the logger that the configuration asks for: text on a terminal,
+// JSON elsewhere.
+func newLogger(p config.Program, w io.Writer) *slog.Logger {
+	o := &slog.HandlerOptions{Level: p.Level()}
+	if p.LogFormat == "text" || p.LogFormat == "auto" && isTerminal(w) {
+		return slog.New(slog.NewTextHandler(w, o))
+	}
+	return slog.New(slog.NewJSONHandler(w, o))
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
+// startEmbedded starts the embedded broker and registry and points the configuration
+// at them.
+func startEmbedded(ctx context.Context, c *config.Config, dir string, log *slog.Logger) (*embedded.Cluster, error) {
+	cluster, err := embedded.Start(ctx, embedded.Options{DataDir: dir, Logger: log})
+	if err != nil {
+		return nil, err
+	}
+	c.Kafka.Brokers = cluster.Brokers
+	c.Registry.URL = config.URL(cluster.RegistryURL)
+	c.Kafka.ReplicationFactor = 1
+	if !c.IsSet("STATE_DIR") {
+		c.Program.StateDir = filepath.Join(dir, "state")
+	}
+	return cluster, nil
+}
+
+// replicate runs the pipeline with its health server and progress, and says at the
+// end what was done.
+func replicate(ctx context.Context, c *config.Config, o pipeline.Options, show func(context.Context, *pipeline.Pipeline)) error {
+	o.Version, o.Instance = version(), uuid.NewString()
+	p, err := pipeline.New(*c, o)
+	if err != nil {
+		return err
+	}
+	stop, err := serveHealth(ctx, c, p, o.Logger)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	showing, stopShowing := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { show(showing, p) })
+	began := time.Now()
+	err = p.Run(ctx)
+	stopShowing()
+	wg.Wait()
+	s := p.Snapshot()
+	o.Logger.Info("stopped", "events", s.Totals.Events, "rows_compared", s.Totals.Rows, "dead_letters", s.Totals.Letters,
+		"transactions", s.Totals.Transactions, "requests", s.Requests.Total(), "lsn", s.Totals.LSN, "took", time.Since(began).Round(time.Millisecond))
+	return err
+}
+
+// serveHealth starts the health server. The default address may be taken by another
+// program, or by another producer; then there is none. An address that was asked for
+// must work.
+func serveHealth(ctx context.Context, c *config.Config, p *pipeline.Pipeline, log *slog.Logger) (stop func(), err error) {
+	if c.Program.HTTPAddr == "" {
+		return func() {}, nil
+	}
+	s, err := server.Listen(ctx, string(c.Program.HTTPAddr))
+	if err != nil {
+		if c.IsSet("HTTP_ADDR") || !errors.Is(err, syscall.EADDRINUSE) {
+			return nil, err
+		}
+		log.Warn("no health and status pages: the default address is taken; set HTTP_ADDR", "addr", c.Program.HTTPAddr)
+		return func() {}, nil
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(p, log) }()
+	return func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		if err := errors.Join(s.Shutdown(ctx), <-done); err != nil {
+			log.Warn("stop the health server", "error", err)
+		}
+	}, nil
+}
+
+// freeAddr returns a loopback address with a port of the system's choice.
+func freeAddr(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	return lc.Listen(ctx, "tcp", "127.0.0.1:0")
+}

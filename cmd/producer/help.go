@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leverstream/leverstream/internal/config"
+	"github.com/leverstream/leverstream/internal/server"
+)
+
+// newConfigHelp is a help topic: "producer help config".
+func newConfigHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "config",
+		Short: "The environment variables that configure the program",
+		Long:  "The program is configured by environment variables. Every secret can be given in a\nfile, by the variable's name with _FILE.\n\n" + config.Help(),
+	}
+}
+
+func newHealthcheck() *cobra.Command {
+	return &cobra.Command{
+		Use:   "healthcheck",
+		Short: "Ask a running producer on this machine whether it is ready",
+		Long:  "healthcheck asks /readyz at HTTP_ADDR and exits 0 if the producer is ready: for\ncontainers without a shell.",
+		Args:  usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := config.Load(nil, 0)
+			if err != nil {
+				return err
+			}
+			if c.Program.HTTPAddr == "" {
+				return usageError{fmt.Errorf("HTTP_ADDR is off: there is nothing to ask")}
+			}
+			return server.Probe(cmd.Context(), string(c.Program.HTTPAddr))
+		},
+	}
+}

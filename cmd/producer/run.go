@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leverstream/leverstream/extractor"
+	"github.com/leverstream/leverstream/internal/config"
+	"github.com/leverstream/leverstream/internal/pipeline"
+)
+
+func newRun() *cobra.Command {
+	var once, embed, takeOver bool
+	var dataDir string
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Replicate continuously until SIGINT or SIGTERM",
+		Long: `run replicates the selected tables until it is told to stop. It then commits what
+is under way and exits 0 within 10 seconds.
+
+With --once it makes one complete pass over every table (a snapshot or what has
+changed since, children, deletions) and exits 0, or 1 if a table could not be
+read; the others are committed all the same.
+
+With --embedded it brings its own Kafka-protocol broker and schema registry, which
+keep their data in --data-dir, and prints their addresses, so that any Kafka
+client can read the topics.
+
+While another producer owns the account, run waits as a standby. With --take-over
+it takes the account; the other one stops and exits 4.`,
+		Example: `  LEVER_TOKEN_FILE=/run/secrets/lever KAFKA_BROKERS=kafka:9092 \
+    SCHEMA_REGISTRY_URL=http://registry:8081 producer run
+  producer run --once
+  producer run --embedded --data-dir ./leverstream-data`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if (dataDir != "") != embed {
+				return usageError{errors.New("--embedded and --data-dir go together: --data-dir says where the embedded broker keeps its data")}
+			}
+			need := config.NeedLever
+			if !embed {
+				need |= config.NeedKafka | config.NeedRegistry
+			}
+			c, err := config.Load(extractor.Tables(), need)
+			if err != nil {
+				return err
+			}
+			if embed && (c.IsSet("KAFKA_BROKERS") || c.IsSet("SCHEMA_REGISTRY_URL")) {
+				return usageError{errors.New("--embedded brings its own broker and registry: unset KAFKA_BROKERS and SCHEMA_REGISTRY_URL, or leave --embedded out")}
+			}
+			log := newLogger(c.Program, cmd.ErrOrStderr())
+			for _, w := range c.Warnings() {
+				log.Warn(w)
+			}
+			ctx := cmd.Context()
+			if embed {
+				cluster, err := startEmbedded(context.WithoutCancel(ctx), c, dataDir, log)
+				if err != nil {
+					return err
+				}
+				defer func() {
+					if err := cluster.Close(); err != nil {
+						log.Error("stop the embedded broker", "error", err)
+					}
+				}()
+				fmt.Fprintf(cmd.OutOrStdout(), "Kafka broker:     %s\nschema registry:  %s\n", c.Kafka.Brokers[0], c.Registry.URL)
+			}
+			o := pipeline.Options{Once: once, TakeOver: takeOver, Logger: log}
+			return replicate(ctx, c, o, func(ctx context.Context, p *pipeline.Pipeline) { logProgress(ctx, p, log) })
+		},
+	}
+	cmd.Flags().BoolVar(&once, "once", false, "make one complete pass, then exit")
+	cmd.Flags().BoolVar(&takeOver, "take-over", false, "replace another producer that owns the account, instead of waiting for it")
+	cmd.Flags().BoolVar(&embed, "embedded", false, "bring a broker and a schema registry")
+	cmd.Flags().StringVar(&dataDir, "data-dir", "", "where the embedded broker and registry keep their data")
+	return cmd
+}
+
+// progressInterval is the time between two log lines about a snapshot.
+const progressInterval = 10 * time.Second
+
+// logProgress logs how far the first snapshot is, until it is complete.
+func logProgress(ctx context.Context, p *pipeline.Pipeline, log *slog.Logger) {
+	tick := time.NewTicker(progressInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if pr := p.Progress(); !pr.Complete && pr.Running {
+				log.Info("snapshot", "rows", pr.Rows, "events", pr.Events, "requests", pr.Requests, "requests_per_second", pr.Rate,
+					"lists_read", pr.ListsRead, "lists_known", pr.ListsKnown, "tables_complete", pr.TablesComplete, "tables", pr.Tables)
+			}
+		}
+	}
+}

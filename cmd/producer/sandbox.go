@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/leverstream/leverstream/internal/sandbox"
+)
+
+func newSandbox() *cobra.Command {
+	var addr string
+	o := sandbox.Options{}
+	cmd := &cobra.Command{
+		Use:   "sandbox",
+		Short: "Serve a simulated Lever API to develop against",
+		Long: `sandbox serves a simulated Lever account, with invented data generated from a seed,
+that keeps changing. Any API key is accepted unless --token is given.`,
+		Example: `  producer sandbox --opportunities 2000 --changes-per-minute 60
+  LEVER_API_URL=http://127.0.0.1:8088/v1 LEVER_TOKEN=any producer run --once`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Opportunities < 0 || o.Rate < 0 || o.Latency < 0 || o.ChangesPerMinute < 0 {
+				return usageError{errors.New("--opportunities, --rate, --latency and --changes-per-minute must not be negative")}
+			}
+			lc := net.ListenConfig{}
+			l, err := lc.Listen(cmd.Context(), "tcp", addr)
+			if err != nil {
+				return fmt.Errorf("--addr: %w", err)
+			}
+			lever := sandbox.New(o)
+			fmt.Fprintf(cmd.OutOrStdout(), "LEVER_API_URL=http://%s/v1\n", l.Addr())
+			return serveSandbox(cmd.Context(), l, lever)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&addr, "addr", "127.0.0.1:8088", "address to listen on")
+	f.IntVar(&o.Opportunities, "opportunities", 1000, "opportunities in the account")
+	f.Uint64Var(&o.Seed, "seed", 1, "what the data is generated from")
+	f.Float64Var(&o.Rate, "rate", 10, "requests per second that are allowed, with a burst of twice as many; 0 = no limit")
+	f.DurationVar(&o.Latency, "latency", 0, "time added to every answer")
+	f.Float64Var(&o.ChangesPerMinute, "changes-per-minute", 0, "random changes made to the data")
+	f.StringVar(&o.Token, "token", "", "the only API key to accept")
+	return cmd
+}
+
+// serveSandbox serves until ctx ends, and makes the changes meanwhile.
+func serveSandbox(ctx context.Context, l net.Listener, lever *sandbox.Lever) error {
+	srv := &http.Server{Handler: lever, ReadHeaderTimeout: 10 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	changing, stop := context.WithCancel(ctx)
+	defer stop()
+	changed := make(chan struct{})
+	go func() {
+		defer close(changed)
+		lever.Run(changing)
+	}()
+	var err error
+	select {
+	case err = <-served:
+	case <-ctx.Done():
+		closing, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if srv.Shutdown(closing) != nil {
+			err = srv.Close()
+		}
+		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+	}
+	stop()
+	<-changed
+	return err
+}

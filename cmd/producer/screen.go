@@ -1,0 +1,177 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leverstream/leverstream/avro"
+	"github.com/leverstream/leverstream/internal/config"
+	"github.com/leverstream/leverstream/internal/pipeline"
+)
+
+// shownReads is how many snapshot events of each table are shown one by one.
+const shownReads = 3
+
+// screen prints what the demo shows. It may be used from several goroutines.
+type screen struct {
+	mu     sync.Mutex
+	out    io.Writer
+	counts map[string]map[string]int // by table, then op
+}
+
+func newScreen(out io.Writer) *screen {
+	return &screen{out: out, counts: map[string]map[string]int{}}
+}
+
+func (s *screen) printf(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, format, args...)
+}
+
+// event prints one change event: time, table, op, key, and which fields changed.
+func (s *screen) event(table, op, key string, changed []string, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.counts[table] == nil {
+		s.counts[table] = map[string]int{}
+	}
+	s.counts[table][op]++
+	n := s.counts[table][op]
+	more := strings.Join(changed, ", ")
+	if op == "r" {
+		if n > shownReads {
+			return
+		}
+		if n == shownReads {
+			more = "(further rows of this snapshot are only counted)"
+		}
+	}
+	line := fmt.Sprintf("%s  %-24s  %s  %-36s  %s", at.Local().Format("15:04:05.000"), table, op, key, more)
+	fmt.Fprintln(s.out, strings.TrimRight(line, " "))
+}
+
+// progress prints a line every two seconds while the first snapshot runs.
+func (s *screen) progress(ctx context.Context, p *pipeline.Pipeline) {
+	tick := time.NewTicker(2 * time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		pr := p.Progress()
+		if pr.Complete {
+			s.printf("--  snapshot complete: %d rows, %d requests. Changes follow as they happen.\n", pr.Rows, pr.Requests)
+			return
+		}
+		percent, left := 0, ""
+		if pr.ListsKnown > 0 {
+			percent = int(100 * pr.ListsRead / pr.ListsKnown)
+		}
+		if pr.ListsRead > 0 && pr.Rate > 0 {
+			rest := time.Duration(float64(pr.ListsKnown-pr.ListsRead)/pr.Rate) * time.Second
+			left = fmt.Sprintf(", about %s left", max(rest, time.Second).Round(time.Second))
+		}
+		s.printf("--  snapshot %d%%: %d rows, %d of %d tables complete, %d requests (%.1f/s)%s\n",
+			min(percent, 99), pr.Rows, pr.TablesComplete, pr.Tables, pr.Requests, pr.Rate, left)
+	}
+}
+
+// summary prints the number of events seen.
+func (s *screen) summary() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintln(s.out, "\nevents committed:       read   create   update   delete")
+	for _, table := range slices.Sorted(maps.Keys(s.counts)) {
+		c := s.counts[table]
+		fmt.Fprintf(s.out, "%-22s %6d   %6d   %6d   %6d\n", table, c["r"], c["c"], c["u"], c["d"])
+	}
+}
+
+// watch reads the topics as any consumer would, read_committed, and shows the events,
+// until ctx ends.
+func watch(ctx context.Context, c *config.Config, s *screen) error {
+	registry, err := pipeline.Registry(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	opts, err := c.Kafka.Opts()
+	if err != nil {
+		return err
+	}
+	var topics []string
+	for _, t := range c.Lever.Tables {
+		topics = append(topics, string(c.Kafka.TopicPrefix)+"."+t)
+	}
+	cl, err := kgo.NewClient(append(opts, kgo.ConsumeTopics(topics...), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.MetadataMinAge(250*time.Millisecond), kgo.MetadataMaxAge(time.Second),
+		kgo.UnknownTopicRetries(-1), kgo.FetchMaxWait(250*time.Millisecond))...)
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	decoder := avro.NewDecoder(registry.Schema)
+	for {
+		fetches := cl.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		for r := range fetches.RecordsAll() {
+			if r.Value == nil {
+				continue // a tombstone follows its delete
+			}
+			value, err := decoder.Decode(ctx, r.Value)
+			if err != nil {
+				return fmt.Errorf("topic %s: %w", r.Topic, err)
+			}
+			op, changed := described(value)
+			s.event(strings.TrimPrefix(r.Topic, string(c.Kafka.TopicPrefix)+"."), op, keyText(ctx, decoder, c.Events.Key, r.Key), changed, r.Timestamp)
+		}
+	}
+}
+
+// described returns the op of an event in either format, and for an update the names
+// of the fields that changed, if the event has its before.
+func described(value map[string]any) (op string, changed []string) {
+	if op, ok := value["__op"].(string); ok {
+		return op, nil
+	}
+	op, _ = value["op"].(string)
+	before, _ := value["before"].(map[string]any)
+	after, _ := value["after"].(map[string]any)
+	if before == nil || after == nil {
+		return op, nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(after)) {
+		if fmt.Sprint(before[name]) != fmt.Sprint(after[name]) {
+			changed = append(changed, name)
+		}
+	}
+	return op, changed
+}
+
+// keyText returns the primary key in a record's key.
+func keyText(ctx context.Context, d *avro.Decoder, format string, key []byte) string {
+	if format == "string" {
+		return string(key)
+	}
+	fields, err := d.Decode(ctx, key)
+	if err != nil {
+		return "?"
+	}
+	for _, v := range fields {
+		return fmt.Sprint(v)
+	}
+	return "?"
+}
