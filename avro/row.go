@@ -3,6 +3,7 @@ package avro
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"math"
 	"strconv"
 	"strings"
@@ -188,9 +189,7 @@ func (c *conversion) array(s *schema, list []any, where *at) (any, bool) {
 	if len(inner.extra) > 0 && c.extra == nil {
 		c.extra = map[string]any{}
 	}
-	for path, raw := range inner.extra {
-		c.extra[path] = raw
-	}
+	maps.Copy(c.extra, inner.extra)
 	return items, true
 }
 

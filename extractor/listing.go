@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"strconv"
 	"time"
@@ -90,10 +91,7 @@ func (l *listingReader) collapse(rec map[string]any) map[string]any {
 	if len(l.nested) == 0 {
 		return rec
 	}
-	own := make(map[string]any, len(rec))
-	for k, v := range rec {
-		own[k] = v
-	}
+	own := maps.Clone(rec)
 	for _, n := range l.nested {
 		items, ok := objects(rec[n.field])
 		if !ok {

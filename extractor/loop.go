@@ -75,7 +75,7 @@ func (e *Extractor) untilDone(ctx context.Context, l loop, read func(context.Con
 		}
 		pause := e.pause(err, failures)
 		e.Status.failed(l, err)
-		e.Logger.Warn("cannot read from Lever; the other tables go on", "scan", l.name, "tables", l.tables, "error", err, "retry_in", pause.Round(time.Second))
+		e.Logger.Warn("cannot read from Lever; the other tables go on", "scan", l.name, "tables", l.tables, "error", err, "retry_in", pause.Round(time.Second).String())
 		if !sleep(ctx, pause) {
 			return nil
 		}
@@ -98,7 +98,7 @@ func (e *Extractor) attempt(ctx context.Context, l loop, read func(context.Conte
 			return err
 		}
 		pause := e.pause(err, failures)
-		e.Logger.Warn("cannot read from Lever; trying again", "scan", l.name, "error", err, "retry_in", pause.Round(time.Second))
+		e.Logger.Warn("cannot read from Lever; trying again", "scan", l.name, "error", err, "retry_in", pause.Round(time.Second).String())
 		if !sleep(ctx, pause) {
 			return ctx.Err()
 		}

@@ -77,7 +77,7 @@ func replicate(ctx context.Context, c *config.Config, o pipeline.Options, show f
 	wg.Wait()
 	s := p.Snapshot()
 	o.Logger.Info("stopped", "events", s.Totals.Events, "rows_compared", s.Totals.Rows, "dead_letters", s.Totals.Letters,
-		"transactions", s.Totals.Transactions, "requests", s.Requests.Total(), "lsn", s.Totals.LSN, "took", time.Since(began).Round(time.Millisecond))
+		"transactions", s.Totals.Transactions, "requests", s.Requests.Total(), "lsn", s.Totals.LSN, "took", time.Since(began).Round(time.Millisecond).String())
 	return err
 }
 

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"fmt"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +30,7 @@ func newHealthcheck() *cobra.Command {
 				return err
 			}
 			if c.Program.HTTPAddr == "" {
-				return usageError{fmt.Errorf("HTTP_ADDR is off: there is nothing to ask")}
+				return usageError{errors.New("HTTP_ADDR is off: there is nothing to ask")}
 			}
 			return server.Probe(cmd.Context(), string(c.Program.HTTPAddr))
 		},

@@ -47,7 +47,7 @@ func (a *adding) row(r *cdc.Row) error {
 		return err
 	}
 	if rec == nil || rec.Row == nil {
-		return a.create(t, r, ref, rec, after)
+		return a.create(t, r, ref, after)
 	}
 	before, err := t.Codec.Upgrade(rec.Schema, rec.Row)
 	if err != nil {
@@ -122,7 +122,7 @@ func (a *adding) claim(ref cdc.Ref, rec *state.Record, parent string) error {
 	return nil
 }
 
-func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, after []byte) error {
+func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, after []byte) error {
 	if a.memory.overtaken(ref, a.u.Sent) {
 		a.again(cdc.Again{Ref: ref, Parent: r.Parent})
 		return nil

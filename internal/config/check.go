@@ -47,7 +47,7 @@ func selected(wanted []string, tables []cdc.Table, ps *problems) []string {
 	want := map[string]bool{}
 	for _, name := range items(strings.Join(wanted, ",")) {
 		if !slices.Contains(known, name) {
-			ps.add(variable, "%q is not a table%s", name, orAll(didYouMean(strings.ToLower(name), known), known))
+			ps.addf(variable, "%q is not a table%s", name, orAll(didYouMean(strings.ToLower(name), known), known))
 			continue
 		}
 		want[name] = true
@@ -56,7 +56,7 @@ func selected(wanted []string, tables []cdc.Table, ps *problems) []string {
 		return known
 	}
 	if len(want) == 0 && !ps.has(variable) {
-		ps.add(variable, "names no table%s", orAll("", known))
+		ps.addf(variable, "names no table%s", orAll("", known))
 	}
 	var names []string
 	for _, t := range tables {
@@ -64,7 +64,7 @@ func selected(wanted []string, tables []cdc.Table, ps *problems) []string {
 			continue
 		}
 		if t.Parent != "" && !want[t.Parent] {
-			ps.add(variable, "%s needs its parent %s; add %s", t.Name, t.Parent, t.Parent)
+			ps.addf(variable, "%s needs its parent %s; add %s", t.Name, t.Parent, t.Parent)
 		}
 		names = append(names, t.Name)
 	}
@@ -85,10 +85,10 @@ func (c *Config) check(tables []cdc.Table, need Need, ps *problems) {
 	c.checkTLS(ps)
 	c.checkSASL(ps)
 	if c.Registry.Username == "" && c.Registry.Password.IsSet() {
-		ps.add("SCHEMA_REGISTRY_USERNAME", "is not set, but the password is; set both or none")
+		ps.addf("SCHEMA_REGISTRY_USERNAME", "is not set, but the password is; set both or none")
 	}
 	if c.Registry.Username != "" && !c.Registry.Password.IsSet() {
-		ps.add("SCHEMA_REGISTRY_PASSWORD", "is not set, but the user name is; set both or none")
+		ps.addf("SCHEMA_REGISTRY_PASSWORD", "is not set, but the user name is; set both or none")
 	}
 	c.checkFiles(need, ps)
 }
@@ -103,27 +103,27 @@ func (c *Config) checkTopics(tables []cdc.Table, ps *problems) {
 		longest = max(longest, len(t.Name)+1)
 	}
 	if len(k.TopicPrefix)+longest > maxTopicName {
-		ps.add("KAFKA_TOPIC_PREFIX", "is too long; use at most %d characters, so that topics stay within Kafka's %d", maxTopicName-longest, maxTopicName)
+		ps.addf("KAFKA_TOPIC_PREFIX", "is too long; use at most %d characters, so that topics stay within Kafka's %d", maxTopicName-longest, maxTopicName)
 	}
 	if what, ok := taken[string(k.BookmarksTopic)]; ok {
-		ps.add("KAFKA_BOOKMARKS_TOPIC", "%s is %s; use a topic of its own", k.BookmarksTopic, what)
+		ps.addf("KAFKA_BOOKMARKS_TOPIC", "%s is %s; use a topic of its own", k.BookmarksTopic, what)
 	}
 	taken[string(k.BookmarksTopic)] = "the topic of the bookmarks"
 	if what, ok := taken[string(k.StateTopic)]; ok {
-		ps.add("KAFKA_STATE_TOPIC", "%s is %s; use a topic of its own", k.StateTopic, what)
+		ps.addf("KAFKA_STATE_TOPIC", "%s is %s; use a topic of its own", k.StateTopic, what)
 	}
 }
 
 func (c *Config) checkTLS(ps *problems) {
 	k := c.Kafka
 	if c.set["KAFKA_TLS"] && !k.TLS && !ps.has("KAFKA_TLS") && (k.CAFile != "" || k.CertFile != "" || k.KeyFile != "") {
-		ps.add("KAFKA_TLS", "is false, but certificates are given; set it to true or remove KAFKA_CA_FILE, KAFKA_CERT_FILE and KAFKA_KEY_FILE")
+		ps.addf("KAFKA_TLS", "is false, but certificates are given; set it to true or remove KAFKA_CA_FILE, KAFKA_CERT_FILE and KAFKA_KEY_FILE")
 	}
 	if k.CertFile != "" && k.KeyFile == "" {
-		ps.add("KAFKA_KEY_FILE", "is not set, but KAFKA_CERT_FILE is; set both or none")
+		ps.addf("KAFKA_KEY_FILE", "is not set, but KAFKA_CERT_FILE is; set both or none")
 	}
 	if k.CertFile == "" && k.KeyFile != "" {
-		ps.add("KAFKA_CERT_FILE", "is not set, but KAFKA_KEY_FILE is; set both or none")
+		ps.addf("KAFKA_CERT_FILE", "is not set, but KAFKA_KEY_FILE is; set both or none")
 	}
 }
 
@@ -134,14 +134,14 @@ func (c *Config) checkSASL(ps *problems) {
 	case ps.has(mechanism):
 	case k.SASLMechanism == "":
 		if k.SASLUsername != "" || k.SASLPassword.IsSet() {
-			ps.add(mechanism, "is not set, but user name or password are; use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+			ps.addf(mechanism, "is not set, but user name or password are; use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
 		}
 	default:
 		if k.SASLUsername == "" {
-			ps.add("KAFKA_SASL_USERNAME", "is not set; %s needs it", k.SASLMechanism)
+			ps.addf("KAFKA_SASL_USERNAME", "is not set; %s needs it", k.SASLMechanism)
 		}
 		if !k.SASLPassword.IsSet() && !ps.has("KAFKA_SASL_PASSWORD") {
-			ps.add("KAFKA_SASL_PASSWORD", "is not set; %s needs it (or KAFKA_SASL_PASSWORD_FILE, the name of a file that holds it)", k.SASLMechanism)
+			ps.addf("KAFKA_SASL_PASSWORD", "is not set; %s needs it (or KAFKA_SASL_PASSWORD_FILE, the name of a file that holds it)", k.SASLMechanism)
 		}
 	}
 }
@@ -151,7 +151,7 @@ func (c *Config) checkSASL(ps *problems) {
 func (c *Config) checkFiles(need Need, ps *problems) {
 	secret := func(name string, s Secret) {
 		if _, err := s.Read(); err != nil {
-			ps.add(name+fileSuffix, "%v", err)
+			ps.addf(name+fileSuffix, "%v", err)
 		}
 	}
 	if need&NeedLever != 0 {
@@ -160,18 +160,18 @@ func (c *Config) checkFiles(need Need, ps *problems) {
 	if need&NeedKafka != 0 {
 		secret("KAFKA_SASL_PASSWORD", c.Kafka.SASLPassword)
 		if _, err := trusted(c.Kafka.CAFile); err != nil {
-			ps.add("KAFKA_CA_FILE", "%v", err)
+			ps.addf("KAFKA_CA_FILE", "%v", err)
 		}
 		if c.Kafka.CertFile != "" && c.Kafka.KeyFile != "" {
 			if _, err := keyPair(c.Kafka.CertFile, c.Kafka.KeyFile); err != nil {
-				ps.add("KAFKA_CERT_FILE", "%v", err)
+				ps.addf("KAFKA_CERT_FILE", "%v", err)
 			}
 		}
 	}
 	if need&NeedRegistry != 0 {
 		secret("SCHEMA_REGISTRY_PASSWORD", c.Registry.Password)
 		if _, err := trusted(c.Registry.CAFile); err != nil {
-			ps.add("SCHEMA_REGISTRY_CA_FILE", "%v", err)
+			ps.addf("SCHEMA_REGISTRY_CA_FILE", "%v", err)
 		}
 	}
 }

@@ -39,7 +39,7 @@ type problems struct {
 	order map[string]int
 }
 
-func (ps *problems) add(variable, format string, args ...any) {
+func (ps *problems) addf(variable, format string, args ...any) {
 	ps.list = append(ps.list, Problem{Variable: variable, Text: fmt.Sprintf(format, args...)})
 }
 

@@ -33,7 +33,7 @@ func Load(tables []cdc.Table, need Need) (*Config, error) {
 	c.complete(tables, ps)
 	for _, f := range fields {
 		if f.required && need&f.need != 0 && !c.set[f.name] && !ps.has(f.name) {
-			ps.add(f.name, "is not set; it is required: %s", f.desc+f.orFile())
+			ps.addf(f.name, "is not set; it is required: %s", f.desc+f.orFile())
 		}
 	}
 	c.check(tables, need, ps)
@@ -108,11 +108,11 @@ func (f field) load(c *Config, ps *problems) {
 		return // checkNames reports it
 	}
 	if err := f.process(given); err != nil {
-		ps.add(f.name, "%s", f.explain(err))
+		ps.addf(f.name, "%s", f.explain(err))
 		return
 	}
 	if text := f.outside(); text != "" {
-		ps.add(f.name, "%s", text)
+		ps.addf(f.name, "%s", text)
 	}
 }
 
@@ -124,7 +124,7 @@ func (f field) loadFile(c *Config, ps *problems, given bool) bool {
 	}
 	c.set[f.name] = true
 	if given {
-		ps.add(f.name, "is set, and so is %s; keep one of them", f.name+fileSuffix)
+		ps.addf(f.name, "is set, and so is %s; keep one of them", f.name+fileSuffix)
 		return true
 	}
 	f.value.Set(reflect.ValueOf(FileSecret(path)))

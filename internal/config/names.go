@@ -29,12 +29,12 @@ func checkNames(fields []field, ps *problems) {
 		case slices.Contains(known, name):
 			checkValue(name, value, ps)
 		case later:
-			ps.add(name, "is not supported by this version; %s", u.instead)
+			ps.addf(name, "is not supported by this version; %s", u.instead)
 		case !reserved(name):
 		case service.MatchString(name):
 			// Kubernetes injects these for a service of such a name.
 		default:
-			ps.add(name, "is not a known variable%s", didYouMean(strings.ToUpper(name), known))
+			ps.addf(name, "is not a known variable%s", didYouMean(strings.ToUpper(name), known))
 		}
 	}
 }
@@ -43,7 +43,7 @@ func checkNames(fields []field, ps *problems) {
 func checkValue(name, value string, ps *problems) {
 	for _, u := range unsupportedVariables() {
 		if u.value != "" && u.name == name && strings.EqualFold(u.value, value) {
-			ps.add(name, "%s is not supported by this version; %s", u.value, u.instead)
+			ps.addf(name, "%s is not supported by this version; %s", u.value, u.instead)
 		}
 	}
 }

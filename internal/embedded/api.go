@@ -357,7 +357,8 @@ func (r *registry) getSchemaSubjects(req *http.Request) (any, error) {
 		return nil, err
 	}
 	subjects := []string{}
-	for _, u := range answer.([]usage) {
+	usages, _ := answer.([]usage)
+	for _, u := range usages {
 		subjects = append(subjects, u.Subject)
 	}
 	return slices.Compact(subjects), nil

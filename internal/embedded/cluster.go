@@ -119,7 +119,7 @@ func (c *Cluster) start(ctx context.Context, o Options) error {
 }
 
 func (c *Cluster) startKafka(ln net.Listener) error {
-	port := ln.Addr().(*net.TCPAddr).Port
+	port := portOf(ln)
 	opts := []kfake.Opt{
 		kfake.Ports(port),
 		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),

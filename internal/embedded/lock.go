@@ -28,7 +28,7 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	// The process id is only for the message above.
 	if err := f.Truncate(0); err == nil {
-		_, _ = f.WriteAt([]byte(fmt.Sprintln(os.Getpid())), 0)
+		_, _ = f.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
 	}
 	return f, nil
 }

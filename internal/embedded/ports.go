@@ -72,4 +72,11 @@ func listenOn(ctx context.Context, asked, before int, what string) (net.Listener
 	return ln, nil
 }
 
-func portOf(ln net.Listener) int { return ln.Addr().(*net.TCPAddr).Port }
+// portOf returns the port of a TCP listener.
+func portOf(ln net.Listener) int {
+	addr, ok := ln.Addr().(*net.TCPAddr)
+	if !ok {
+		return 0
+	}
+	return addr.Port
+}

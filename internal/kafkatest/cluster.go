@@ -148,6 +148,6 @@ func (c Cluster) schemaText(ctx context.Context, id uint32) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	return decodeSchema(resp)
 }

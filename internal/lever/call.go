@@ -2,6 +2,7 @@ package lever
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"strconv"
 	"strings"
@@ -55,9 +56,7 @@ func (c *Client) newCall(r cdc.Request) (*call, error) {
 // (lever-api.md 1.5).
 func query(r cdc.Request) url.Values {
 	q := make(url.Values, len(r.Query)+2)
-	for name, values := range r.Query {
-		q[name] = values
-	}
+	maps.Copy(q, r.Query)
 	if r.Limit > 0 {
 		q.Set("limit", strconv.Itoa(r.Limit))
 	}

@@ -85,7 +85,7 @@ func (c *Client) send(ctx context.Context, k *call) (answer, error) {
 	a := answer{key: key, granted: granted}
 	c.counts.sent(k.class, k.endpoint)
 	a.sent = c.clock.Now()
-	a.receive(c.transport.RoundTrip(req))
+	a.receive(c.transport.RoundTrip(req)) //nolint:bodyclose // receive closes it
 	a.arrived = c.clock.Now()
 	return a, nil
 }

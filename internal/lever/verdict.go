@@ -64,10 +64,11 @@ func (k *call) judge(a answer) verdict {
 	code, message := errorCode(a)
 	say := func(kind error, hint string) verdict {
 		text := strings.TrimSpace(strconv.Itoa(a.status) + " " + http.StatusText(a.status))
-		for _, part := range []string{code, hint} {
-			if part != "" {
-				text += ": " + part
-			}
+		if code != "" {
+			text += ": " + code
+		}
+		if hint != "" {
+			text += ": " + hint
 		}
 		v.err = k.fail(kind, text)
 		return v
@@ -186,7 +187,8 @@ func errorCode(a answer) (code, message string) {
 	}
 	// Other fields may have any type; a field of the wrong type leaves the others.
 	var e struct {
-		Code, Message any
+		Code    any `json:"code"`
+		Message any `json:"message"`
 	}
 	if err := json.Unmarshal(a.body, &e); err != nil {
 		return "", ""

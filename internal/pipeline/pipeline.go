@@ -131,7 +131,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		pause := min(mostPause, 250*time.Millisecond<<min(failures, 10))
 		pause = pause/2 + rand.N(pause/2)
 		p.note("waiting after an error")
-		p.o.Logger.Warn("going back to what Kafka says and on from there", "error", err, "retry_in", pause.Round(10*time.Millisecond))
+		p.o.Logger.Warn("going back to what Kafka says and on from there", "error", err, "retry_in", pause.Round(10*time.Millisecond).String())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -241,7 +241,7 @@ func (p *Pipeline) confidentiality(ctx context.Context) (string, error) {
 		if !temporary {
 			pause = time.Minute
 		}
-		p.o.Logger.Warn("cannot read from Lever; waiting", "error", err, "retry_in", pause)
+		p.o.Logger.Warn("cannot read from Lever; waiting", "error", err, "retry_in", pause.String())
 		select {
 		case <-ctx.Done():
 			return "", ctx.Err()

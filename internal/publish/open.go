@@ -263,7 +263,7 @@ func (w *Writer) readState(ctx context.Context, adm *kadm.Client) error {
 		return err
 	}
 	if r.records > 0 {
-		w.c.Logger.Info("rebuilt the local state from Kafka", "reason", reason, "records", r.records, "took", time.Since(began).Round(time.Millisecond))
+		w.c.Logger.Info("rebuilt the local state from Kafka", "reason", reason, "records", r.records, "took", time.Since(began).Round(time.Millisecond).String())
 	}
 	return nil
 }

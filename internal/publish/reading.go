@@ -34,10 +34,10 @@ type reading struct {
 // batchRecords is how many records are applied at a time.
 const batchRecords = 10_000
 
-func (r *reading) run(ctx context.Context, adm *kadm.Client, from map[int32]int64) error {
+func (r *reading) run(ctx context.Context, adm *kadm.Client, from map[int32]int64) (err error) {
 	r.pos = r.w.store.Position()
 	r.batch = r.w.store.NewBatch()
-	defer func() { r.batch.Close() }()
+	defer func() { err = errors.Join(err, r.batch.Close()) }()
 	ends, err := readToEnd(ctx, r.w.c.Kafka, adm, r.w.c.StateTopic, from, r.apply)
 	if err != nil {
 		return err
@@ -113,7 +113,9 @@ func (r *reading) apply(rec *kgo.Record) error {
 		if err := r.batch.Commit(); err != nil {
 			return err
 		}
-		r.batch.Close()
+		if err := r.batch.Close(); err != nil {
+			return err
+		}
 		r.batch, r.pending = w.store.NewBatch(), 0
 	}
 	return nil

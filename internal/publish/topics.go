@@ -106,7 +106,7 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 		}
 		config := make(map[string]*string, len(w.config))
 		for k, v := range w.config {
-			config[k] = kadm.StringPtr(v)
+			config[k] = &v
 		}
 		resp, err := adm.CreateTopic(ctx, w.partitions, c.ReplicationFactor, config, w.name)
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {

@@ -203,10 +203,10 @@ func (w *Writer) abort() error {
 }
 
 // store moves the local copy of the state, after the commit and only then.
-func (t *transaction) store(g *change.Group) error {
+func (t *transaction) store(g *change.Group) (err error) {
 	w := t.w
 	b := w.store.NewBatch()
-	defer b.Close()
+	defer func() { err = errors.Join(err, b.Close()) }()
 	if g != nil {
 		for _, p := range g.Puts() {
 			var err error

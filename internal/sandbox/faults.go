@@ -20,6 +20,12 @@ type Faults struct {
 	Down bool
 	// Unauthorized answers everything with 401, as if the key had been revoked.
 	Unauthorized bool
+	// NoConfidential answers lists with confidentiality=all or =confidential with
+	// 403, as for a key that was made without the grant.
+	NoConfidential bool
+	// InvalidTokens answers requests with a page token with 400, as for tokens that
+	// are too old.
+	InvalidTokens bool
 }
 
 // SetFaults replaces the faults. It may be called at any time.

@@ -57,7 +57,7 @@ func checkAll(t *testing.T, l *Lever, limit int) {
 }
 
 func TestEveryListPagedToTheEndIsTheTruth(t *testing.T) {
-	l, _ := newTest(230, 1)
+	l, _ := newTest(130, 1)
 	for _, limit := range []int{1, 7, 100} {
 		checkAll(t, l, limit)
 	}
@@ -155,7 +155,7 @@ func TestDeactivatedUsersAreHiddenUnlessAskedFor(t *testing.T) {
 }
 
 func TestTimeFiltersIncludeBothEnds(t *testing.T) {
-	l, c := newTest(3000, 7)
+	l, c := newTest(1000, 7)
 	c.move(time.Minute)
 	l.Mutate(300)
 	for _, tt := range []struct{ table, filter, field string }{

@@ -62,7 +62,7 @@ func (l *Lever) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(body)
 }
 
-// refusal says why a request is not answered at all: a missing key, or too many of them.
+// refusal says why a request is refused before its endpoint looks at it.
 func (l *Lever) refusal(r *http.Request, endpoint string) *failure {
 	f := l.faults.get()
 	switch {
@@ -74,6 +74,13 @@ func (l *Lever) refusal(r *http.Request, endpoint string) *failure {
 		return &failure{http.StatusTooManyRequests, "TooManyRequestsError", "Too many requests."}
 	case endpoint == "":
 		return &failure{http.StatusNotFound, "ResourceNotFound", r.URL.Path + " does not exist"}
+	}
+	values := r.URL.Query()
+	if c := values.Get("confidentiality"); f.NoConfidential && (c == "all" || c == "confidential") {
+		return &failure{http.StatusForbidden, "ForbiddenError", "The key has no access to confidential data."}
+	}
+	if f.InvalidTokens && values.Get("offset") != "" {
+		return badToken()
 	}
 	return nil
 }

@@ -198,6 +198,15 @@ func TestFaultsCanBeSwitchedOnAndOff(t *testing.T) {
 	if a := status("/stages"); a != 401 {
 		t.Errorf("revoked: %d", a)
 	}
+	l.SetFaults(Faults{NoConfidential: true})
+	if a, b := get(l, "/postings", values("confidentiality", "all")).status, status("/postings"); a != 403 || b != 200 {
+		t.Errorf("without the grant: %d with confidential rows, %d without", a, b)
+	}
+	token := get(l, "/opportunities", values("limit", "2")).Next
+	l.SetFaults(Faults{InvalidTokens: true})
+	if a, b := get(l, "/opportunities", values("offset", *token)), status("/opportunities"); a.status != 400 || !strings.Contains(a.Message, "Invalid offset token") || b != 200 {
+		t.Errorf("with tokens invalid: %d with a token, %d without", a.status, b)
+	}
 	l.SetFaults(Faults{})
 	if a := status(referrals); a != 200 {
 		t.Errorf("healthy again: %d", a)

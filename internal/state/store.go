@@ -46,8 +46,10 @@ var ErrDamaged = errors.New("the local state is damaged")
 // Identity says of what a store is the copy.
 type Identity struct {
 	// ClusterID is the Kafka cluster's, StateTopicID that of the state topic.
-	ClusterID, StateTopicID string
-	Account, Prefix         string
+	ClusterID    string `json:"cluster_id"`
+	StateTopicID string `json:"state_topic_id"`
+	Account      string `json:"account"`
+	Prefix       string `json:"prefix"`
 }
 
 // Store is a local copy of the state topic. Reading is safe from any goroutine,
@@ -144,8 +146,8 @@ func (quiet) Fatalf(format string, args ...any) {
 
 // meta is what the store says of itself.
 type meta struct {
-	Store    int
-	Identity Identity
+	Store    int      `json:"store"`
+	Identity Identity `json:"identity"`
 }
 
 var (
