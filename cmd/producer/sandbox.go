@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,16 +16,29 @@ import (
 
 func newSandbox() *cobra.Command {
 	var addr string
+	var fail map[string]int
 	o := sandbox.Options{}
 	cmd := &cobra.Command{
 		Use:   "sandbox",
 		Short: "Serve a simulated Lever API to develop against",
 		Long: `sandbox serves a simulated Lever account, with invented data generated from a seed,
-that keeps changing. Any API key is accepted unless --token is given.`,
+that keeps changing. Any API key is accepted unless --token is given.
+
+Faults can be asked for: --error-rate answers a share of the requests badly at random
+(500, 503, 429, a reset connection, a body that ends early, HTML with status 200),
+--fail answers an endpoint with a status only.`,
 		Example: `  producer sandbox --opportunities 2000 --changes-per-minute 60
+  producer sandbox --error-rate 0.05 --fail /opportunities/:id/referrals=403
   LEVER_API_URL=http://127.0.0.1:8088/v1 LEVER_TOKEN=any producer run --once`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			status, err := statuses(fail)
+			if err != nil {
+				return err
+			}
+			if o.Faults.Status = status; o.Faults.ErrorRate < 0 || o.Faults.ErrorRate > 1 {
+				return usageError{errors.New("--error-rate is a share from 0 to 1")}
+			}
 			if o.Opportunities < 0 || o.Rate < 0 || o.Latency < 0 || o.ChangesPerMinute < 0 {
 				return usageError{errors.New("--opportunities, --rate, --latency and --changes-per-minute must not be negative")}
 			}
@@ -45,8 +59,20 @@ that keeps changing. Any API key is accepted unless --token is given.`,
 	f.Float64Var(&o.Rate, "rate", 10, "requests per second that are allowed, with a burst of twice as many; 0 = no limit")
 	f.DurationVar(&o.Latency, "latency", 0, "time added to every answer")
 	f.Float64Var(&o.ChangesPerMinute, "changes-per-minute", 0, "random changes made to the data")
+	f.Float64Var(&o.Faults.ErrorRate, "error-rate", 0, "share of requests answered badly, from 0 to 1")
+	f.StringToIntVar(&fail, "fail", nil, "endpoint=status: answer an endpoint with a status, for example /users=500")
 	f.StringVar(&o.Token, "token", "", "the only API key to accept")
 	return cmd
+}
+
+// statuses checks the endpoints that are to fail.
+func statuses(fail map[string]int) (map[string]int, error) {
+	for endpoint, status := range fail {
+		if !strings.HasPrefix(endpoint, "/") || status < 400 || status > 599 {
+			return nil, usageError{fmt.Errorf("--fail %s=%d: it takes an endpoint, such as /opportunities/:id/offers, and a status from 400 to 599", endpoint, status)}
+		}
+	}
+	return fail, nil
 }
 
 // serveSandbox serves until ctx ends, and makes the changes meanwhile.

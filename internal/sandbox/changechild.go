@@ -138,7 +138,7 @@ func (l *Lever) AddApplication(opportunity string) (string, error) {
 
 func (l *Lever) addApplication(opportunity string) (string, error) {
 	var added string
-	err := l.editOpportunity(opportunity, func(n int32, row *object) error {
+	err := l.editOpportunity(opportunity, func(_ int32, row *object) error {
 		posting, ok := l.recentPosting(l.applications.next)
 		if !ok {
 			return missing{"posting", "any"}

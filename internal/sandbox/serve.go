@@ -20,7 +20,8 @@ func (l *Lever) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	endpoint, handle := l.route(r)
-	status, body := http.StatusOK, []byte(nil)
+	status := http.StatusOK
+	var body []byte
 	trouble := none
 	if fail := l.refusal(r, endpoint); fail != nil {
 		status, body = fail.status, fail.body()
