@@ -44,13 +44,13 @@ func (r *Registry) Register(ctx context.Context, subject, schema string) (id int
 	case err == nil:
 		return found.ID, nil
 	case !notFound(err):
-		return 0, fmt.Errorf("look up subject %s in the schema registry: %w", subject, err)
+		return 0, fmt.Errorf("look up subject %s in the schema registry%s: %w", subject, hint(err), err)
 	case !r.register:
 		return 0, fmt.Errorf("%w: subject %s does not have this program's schema, and SCHEMA_REGISTRY_REGISTER=false; register what \"producer schemas print\" shows", ErrRefused, subject)
 	}
 	versions, err := r.client.SubjectVersions(ctx, subject)
 	if err != nil && !notFound(err) {
-		return 0, fmt.Errorf("look up subject %s in the schema registry: %w", subject, err)
+		return 0, fmt.Errorf("look up subject %s in the schema registry%s: %w", subject, hint(err), err)
 	}
 	created, err := r.client.CreateSchema(ctx, subject, s)
 	var answer *sr.ResponseError
@@ -58,7 +58,7 @@ func (r *Registry) Register(ctx context.Context, subject, schema string) (id int
 		return 0, fmt.Errorf("%w: subject %s already holds a schema with which this program's is not compatible (%s); use another KAFKA_TOPIC_PREFIX, or delete the subject if nothing reads it", ErrRefused, subject, answer.Message)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("register a schema under subject %s: %w", subject, err)
+		return 0, fmt.Errorf("register a schema under subject %s%s: %w", subject, hint(err), err)
 	}
 	if len(versions) == 0 {
 		for _, c := range r.client.SetCompatibility(ctx, sr.SetCompatibility{Level: sr.CompatFullTransitive}, subject) {
@@ -86,6 +86,20 @@ func (r *Registry) Schema(ctx context.Context, id int) (string, error) {
 	r.texts[id] = s.Schema
 	r.mu.Unlock()
 	return s.Schema, nil
+}
+
+// hint says what to check.
+func hint(err error) string {
+	var answer *sr.ResponseError
+	switch {
+	case !errors.As(err, &answer):
+		return " (check SCHEMA_REGISTRY_URL, and that a registry runs there)"
+	case answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden:
+		return " (check SCHEMA_REGISTRY_USERNAME, SCHEMA_REGISTRY_PASSWORD and the user's rights)"
+	case answer.StatusCode == http.StatusNotFound && answer.ErrorCode == 0:
+		return " (SCHEMA_REGISTRY_URL is not the root of a Confluent-compatible API; it may lack a path)"
+	}
+	return ""
 }
 
 // notFound says that the registry does not know the subject or the schema.

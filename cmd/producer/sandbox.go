@@ -65,6 +65,16 @@ Faults can be asked for: --error-rate answers a share of the requests badly at r
 	return cmd
 }
 
+// probed answers the probes of containers beside the API.
+func probed(api http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	ok := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
+	mux.HandleFunc("GET /livez", ok)
+	mux.HandleFunc("GET /readyz", ok)
+	mux.Handle("/", api)
+	return mux
+}
+
 // statuses checks the endpoints that are to fail.
 func statuses(fail map[string]int) (map[string]int, error) {
 	for endpoint, status := range fail {
@@ -77,7 +87,7 @@ func statuses(fail map[string]int) (map[string]int, error) {
 
 // serveSandbox serves until ctx ends, and makes the changes meanwhile.
 func serveSandbox(ctx context.Context, l net.Listener, lever *sandbox.Lever) error {
-	srv := &http.Server{Handler: lever, ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: probed(lever), ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(l) }()
 	changing, stop := context.WithCancel(ctx)

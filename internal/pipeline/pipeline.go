@@ -131,7 +131,11 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		pause := min(mostPause, 250*time.Millisecond<<min(failures, 10))
 		pause = pause/2 + rand.N(pause/2)
 		p.note("waiting after an error")
-		p.o.Logger.Warn("going back to what Kafka says and on from there", "error", err, "retry_in", pause.Round(10*time.Millisecond).String())
+		what := "cannot start; trying again"
+		if p.owned {
+			what = "going back to what Kafka says, and on from there"
+		}
+		p.o.Logger.Warn(what, "error", err, "retry_in", pause.Round(10*time.Millisecond).String())
 		select {
 		case <-ctx.Done():
 			return nil
@@ -166,6 +170,7 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 		return true, errors.Join(err, w.Close())
 	}
 	p.note("running")
+	p.o.Logger.Info("owner of the account; replicating", "account", wc.Account, "instance", wc.Instance, "tables", len(p.tables), "confidentiality", confidentiality, "lsn", w.LSN())
 
 	extracting, stopExtracting := context.WithCancel(ctx)
 	defer stopExtracting()

@@ -36,7 +36,7 @@ func Open(ctx context.Context, c Config) (*Writer, error) {
 	defer adm.Close()
 	meta, err := adm.BrokerMetadata(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("connect to Kafka: %w", err)
+		return nil, fmt.Errorf("connect to Kafka (check KAFKA_BROKERS, and that a broker runs there): %w", err)
 	}
 	w := &Writer{
 		c: c, memory: change.NewMemory(),
