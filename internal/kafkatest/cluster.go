@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/wait"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -113,7 +115,10 @@ func startKafka(t testing.TB) string {
 	}
 	request := testcontainers.ContainerRequest{
 		Image:        KafkaImage,
-		ExposedPorts: []string{port + ":" + port + "/tcp"},
+		ExposedPorts: []string{port + "/tcp"},
+		HostConfigModifier: func(h *container.HostConfig) {
+			h.PortBindings = network.PortMap{network.MustParsePort(port + "/tcp"): {{HostPort: port}}}
+		},
 		Env: map[string]string{
 			"KAFKA_NODE_ID":                                  "1",
 			"KAFKA_PROCESS_ROLES":                            "broker,controller",

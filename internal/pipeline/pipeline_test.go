@@ -336,6 +336,31 @@ func TestATroubledLeverIsReadInTheEnd(t *testing.T) {
 	w.check("after trouble")
 }
 
+// A page token that no longer works costs the scan, or the window, that it belonged
+// to, and nothing else.
+func TestScansBeginAgainWhenTheirPageTokenIsRefused(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 350, Seed: 6, Faults: sandbox.Faults{InvalidTokens: true}})
+	if _, err := w.run(t.Context(), Options{Once: true}); err == nil || !strings.Contains(err.Error(), "/opportunities") {
+		t.Errorf("no page but the first can be read, and the pass ended with %v", err)
+	}
+	w.lever.SetFaults(sandbox.Faults{})
+	w.once()
+	w.check("after the tokens work again")
+	rows := len(w.histories()["opportunities"].Rows)
+	for _, id := range w.lever.IDs("opportunities") {
+		if err := w.lever.Touch(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.lever.SetFaults(sandbox.Faults{InvalidTokens: true})
+	if _, err := w.run(t.Context(), Options{Once: true}); err == nil {
+		t.Errorf("an increment over %d rows needs tokens", rows)
+	}
+	w.lever.SetFaults(sandbox.Faults{})
+	w.once()
+	w.check("after an increment whose tokens were refused")
+}
+
 func TestTablesCanBeSelectedAndAddedLater(t *testing.T) {
 	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 40, Seed: 2})
 	w.env["LEVER_TABLES"] = "opportunities,opportunity_offers,stages"

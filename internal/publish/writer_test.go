@@ -166,7 +166,7 @@ func (a *account) bookmark(table string) (b offsets.Bookmark) {
 }
 
 func TestConformance(t *testing.T) {
-	for _, test := range []struct {
+	tests := []struct {
 		name string
 		run  func(*testing.T, *account)
 	}{
@@ -182,11 +182,12 @@ func TestConformance(t *testing.T) {
 		{"a standby waits until the owner is gone", standsBy},
 		{"topics are created as promised", topicsAsPromised},
 		{"many units at once", manyUnits},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			kafkatest.Each(t, func(t *testing.T, c kafkatest.Cluster) { test.run(t, newAccount(t, c)) })
-		})
 	}
+	kafkatest.Each(t, func(t *testing.T, c kafkatest.Cluster) {
+		for _, test := range tests {
+			t.Run(test.name, func(t *testing.T) { test.run(t, newAccount(t, c)) })
+		}
+	})
 }
 
 func commitTogether(t *testing.T, a *account) {
