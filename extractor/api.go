@@ -22,6 +22,13 @@ type State interface {
 	Row(table, key string) (Known, bool, error)
 	// Keys yields the keys of all rows of the table.
 	Keys(table string) iter.Seq2[string, error]
+	// KeysAfter returns up to limit keys of the table's rows that sort behind after,
+	// in order.
+	KeysAfter(table, after string, limit int) ([]string, error)
+	// Children returns the keys of a child table's rows that belong to the parent.
+	Children(table, parent string) ([]string, error)
+	// Count is the number of the table's rows.
+	Count(table string) int64
 	// Since returns up to limit rows of a parent table with an LSN above lsn, in
 	// the order of their LSNs.
 	Since(table string, lsn int64, limit int) ([]cdc.Version, error)

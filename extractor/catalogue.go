@@ -2,6 +2,7 @@ package extractor
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 )
@@ -75,23 +76,56 @@ type nested struct {
 	deletions string
 }
 
-func listings() []listing {
-	return []listing{
-		{
-			path:      "/opportunities",
-			tables:    []string{"opportunities", "candidates"},
-			nested:    []nested{{field: "applications", tables: []string{"opportunity_applications", "candidate_applications"}, deletions: "/applications/deleted"}},
-			expand:    []string{"applications"},
-			cursor:    "updated_at_start",
-			windows:   true,
-			deletions: "/opportunities/deleted",
-		},
+// opportunitiesPath is the listing of opportunities. A Lever candidate and its
+// opportunity are one record with one id, which candidatesPath serves, too: it is
+// deprecated, and adds some legacy fields.
+const opportunitiesPath, candidatesPath = "/opportunities", "/candidates"
+
+// listings returns the list endpoints to read. With native, candidates are read from
+// their own; the feeds of deleted records name the same ids.
+func listings(native bool) []listing {
+	opportunities := listing{
+		path:      opportunitiesPath,
+		tables:    []string{"opportunities", "candidates"},
+		nested:    []nested{{field: "applications", tables: []string{"opportunity_applications", "candidate_applications"}, deletions: "/applications/deleted"}},
+		expand:    []string{"applications"},
+		cursor:    "updated_at_start",
+		windows:   true,
+		deletions: "/opportunities/deleted",
+	}
+	others := []listing{
 		// updated_at_start may only be combined with confidentiality,
 		// and no created_at filter exists.
 		{path: "/postings", tables: []string{"postings"}, cursor: "updated_at_start", deletions: "/postings/deleted"},
 		// An edit does not move createdAt, so the full list is read as well.
 		{path: "/requisitions", tables: []string{"requisitions"}, cursor: "created_at_start", noSnapshot: true},
 	}
+	if !native {
+		return append([]listing{opportunities}, others...)
+	}
+	candidates := opportunities
+	candidates.path = candidatesPath
+	candidates.tables, opportunities.tables = split(opportunities.tables)
+	apart := func(tables []string) []nested {
+		n := opportunities.nested[0]
+		n.tables = tables
+		return []nested{n}
+	}
+	ofCandidates, ofOpportunities := split(opportunities.nested[0].tables)
+	candidates.nested, opportunities.nested = apart(ofCandidates), apart(ofOpportunities)
+	return append([]listing{opportunities, candidates}, others...)
+}
+
+// split tells the tables of candidates from those of opportunities.
+func split(tables []string) (candidates, opportunities []string) {
+	for _, t := range tables {
+		if strings.HasPrefix(t, "candidate") {
+			candidates = append(candidates, t)
+		} else {
+			opportunities = append(opportunities, t)
+		}
+	}
+	return candidates, opportunities
 }
 
 // A full list is read whole, each time, and compared with what is known.
@@ -119,6 +153,8 @@ func fullLists() []fullList {
 
 // A childList is a list under each opportunity that no account-wide list offers.
 type childList struct {
+	// of is the path of the parents' listing.
+	of string
 	// name is the last part of the path, and names the follower.
 	name   string
 	tables []string
@@ -126,11 +162,23 @@ type childList struct {
 	page int
 }
 
-func childLists() []childList {
-	return []childList{
-		{name: "offers", tables: []string{"opportunity_offers", "candidate_offers"}, page: 100},
-		{name: "referrals", tables: []string{"opportunity_referrals", "candidate_referrals"}, page: 100},
+// childLists returns the lists under each parent. With native, those of candidates are
+// read apart from those of opportunities.
+func childLists(native bool) []childList {
+	all := []childList{
+		{of: opportunitiesPath, name: "offers", tables: []string{"opportunity_offers", "candidate_offers"}, page: 100},
+		{of: opportunitiesPath, name: "referrals", tables: []string{"opportunity_referrals", "candidate_referrals"}, page: 100},
 		// Older servers do not page this list.
-		{name: "resumes", tables: []string{"opportunity_resumes", "candidate_resumes"}},
+		{of: opportunitiesPath, name: "resumes", tables: []string{"opportunity_resumes", "candidate_resumes"}},
 	}
+	if !native {
+		return all
+	}
+	for i := range all {
+		c := all[i]
+		c.of = candidatesPath
+		c.tables, all[i].tables = split(all[i].tables)
+		all = append(all, c)
+	}
+	return all
 }

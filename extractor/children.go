@@ -34,6 +34,8 @@ type follower struct {
 	mu      sync.Mutex
 	hurried []string
 	queued  map[string]bool
+	// touched are parents that the sweep takes first; aside are those it could not read.
+	touched, aside []string
 }
 
 // newFollowers returns the followers of a child list: one for both of its tables,
@@ -60,11 +62,12 @@ func newFollowers(e *Extractor, c childList, tables []string) []*follower {
 	return out
 }
 
-// samePhase says that the snapshots of two parent tables are both complete, or run
-// together, so that a row of one implies the same row of the other.
+// samePhase says that two parent tables are in step, so that a row of one implies the
+// same row of the other: their snapshots are both complete, or run together, and none
+// of them was left out for a while.
 func (e *Extractor) samePhase(a, b string) bool {
-	x, y := e.State.Section(a, cdc.SectionSnapshot), e.State.Section(b, cdc.SectionSnapshot)
-	return e.complete(a) && e.complete(b) || bytes.Equal(x, y)
+	equal := func(name string) bool { return bytes.Equal(e.State.Section(a, name), e.State.Section(b, name)) }
+	return equal(sectionIncrement) && (e.complete(a) && e.complete(b) || equal(cdc.SectionSnapshot))
 }
 
 // complete says whether the table's snapshot is.
@@ -75,7 +78,7 @@ func (e *Extractor) complete(table string) bool {
 }
 
 func (f *follower) loop() loop {
-	return loop{name: f.name + " of " + f.lead, tables: f.tables, path: "/opportunities/:id/" + f.name}
+	return loop{name: f.name + " of " + f.lead, tables: f.tables, path: f.of + "/:id/" + f.name}
 }
 
 // wake tells the follower to look at the state again.
@@ -110,6 +113,43 @@ func (f *follower) next() (key string, ok bool) {
 	return key, true
 }
 
+// touch puts parents to the front of the sweep.
+func (f *follower) touch(parents []cdc.Ref) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, ref := range parents {
+		if ref.Table == f.lead && len(f.touched) < mostHurried {
+			f.touched = append(f.touched, ref.Key)
+		}
+	}
+}
+
+// takeTouched takes up to n parents from the front of the sweep.
+func (f *follower) takeTouched(n int) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n = min(n, len(f.touched))
+	out := f.touched[:n:n]
+	f.touched = f.touched[n:]
+	return out
+}
+
+// putAside hands a parent that the sweep could not read to the loop that retries such
+// parents.
+func (f *follower) putAside(parent string) {
+	f.mu.Lock()
+	f.aside = append(f.aside, parent)
+	f.mu.Unlock()
+	f.wake()
+}
+
+func (f *follower) takeAside() (parents []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	parents, f.aside = f.aside, nil
+	return parents
+}
+
 // run follows until ctx ends. If until is not nil, it ends when until is closed and
 // no parent is left to read, or with the first error that is not one parent's own.
 func (f *follower) run(ctx context.Context, until <-chan struct{}) error {
@@ -124,7 +164,8 @@ func (f *follower) one(ctx context.Context, parent string, class cdc.Class) erro
 	read := f.e.Clock.Begin()
 	defer f.e.Clock.End(read)
 	u := &cdc.Unit{Scan: f.loop().name}
-	if err := f.list(ctx, u, parent, class, false); err != nil {
+	// The sweep asks about the parent, too, where there is no list.
+	if err := f.list(ctx, u, parent, class, class == cdc.ClassSweep); err != nil {
 		return err
 	}
 	return f.e.commit(ctx, u)
@@ -134,31 +175,16 @@ func (f *follower) one(ctx context.Context, parent string, class cdc.Class) erro
 // for a list that is empty. When confirming, that answer is not believed before the
 // parent itself was asked for.
 func (f *follower) list(ctx context.Context, u *cdc.Unit, parent string, class cdc.Class, confirming bool) error {
-	var records []map[string]any
-	r := cdc.Request{Class: class, Path: "/opportunities/" + url.PathEscape(parent) + "/" + f.name, Limit: f.page}
-	for restarts := 0; ; {
-		p, err := f.e.get(ctx, u, r)
-		switch {
-		case errors.Is(err, cdc.ErrNotFound):
-			records, p.Next = nil, ""
-			if confirming {
-				if err := f.e.opportunities().single(ctx, u, parent, class); err != nil {
-					return err
-				}
-			}
-		case errors.Is(err, cdc.ErrInvalidOffset) && restarts < 2:
-			restarts++
-			records, r.Offset = nil, ""
-			continue
-		case err != nil:
-			return err
-		case p.Next != "" && p.Next == r.Offset:
-			return fmt.Errorf("%w: list %s names the page just read as its next one", cdc.ErrUnavailable, f.loop().path)
+	r := cdc.Request{Class: class, Path: f.of + "/" + url.PathEscape(parent) + "/" + f.name, Limit: f.page}
+	records, err := f.e.list(ctx, u, r)
+	if errors.Is(err, cdc.ErrNotFound) {
+		records, err = nil, nil
+		if confirming {
+			err = f.e.listing(f.of).single(ctx, u, parent, class)
 		}
-		records = append(records, p.Data...)
-		if r.Offset = p.Next; r.Offset == "" {
-			break
-		}
+	}
+	if err != nil {
+		return err
 	}
 	for _, t := range f.tables {
 		for _, rec := range records {
@@ -167,4 +193,25 @@ func (f *follower) list(ctx context.Context, u *cdc.Unit, parent string, class c
 		u.Lists = append(u.Lists, cdc.List{Table: t, Parent: parent})
 	}
 	return nil
+}
+
+// list reads all pages of a list on behalf of a unit.
+func (e *Extractor) list(ctx context.Context, u *cdc.Unit, r cdc.Request) (records []map[string]any, err error) {
+	for restarts := 0; ; {
+		p, err := e.get(ctx, u, r)
+		switch {
+		case errors.Is(err, cdc.ErrInvalidOffset) && restarts < 2:
+			restarts++
+			records, r.Offset = nil, ""
+			continue
+		case err != nil:
+			return nil, err
+		case p.Next != "" && p.Next == r.Offset:
+			return nil, fmt.Errorf("%w: list %s names the page just read as its next one", cdc.ErrUnavailable, r.Path)
+		}
+		records = append(records, p.Data...)
+		if r.Offset = p.Next; r.Offset == "" {
+			return records, nil
+		}
+	}
 }

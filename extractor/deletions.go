@@ -27,7 +27,7 @@ type deletionFeed struct {
 }
 
 func (d *deletionFeed) loop() loop {
-	return loop{name: d.path[1:], tables: d.tables, path: d.path}
+	return loop{name: d.path[1:] + " for " + d.tables[0], tables: d.tables, path: d.path}
 }
 
 // read reads the feed from its cursor up to now. The cursor then moves to the
@@ -109,7 +109,13 @@ func (d *deletionFeed) add(ctx context.Context, u *cdc.Unit, rec map[string]any,
 			if row.Parent != "" {
 				record = row.Parent
 			}
-			return d.listing.single(ctx, u, record, cdc.ClassLive) // one answer speaks for all tables
+			// One answer speaks for all tables. If it is gone, the feed has said so.
+			before := len(u.Gone)
+			err := d.listing.single(ctx, u, record, cdc.ClassLive)
+			for i := before; i < len(u.Gone); i++ {
+				u.Gone[i].At = deletedAt
+			}
+			return err
 		}
 		gone = append(gone, cdc.Gone{Ref: cdc.Ref{Table: t, Key: id}, At: deletedAt})
 	}

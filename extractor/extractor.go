@@ -26,12 +26,27 @@ type Config struct {
 	// Confidentiality is sent with every list that takes it: "all" or
 	// "non-confidential" (see Confidentiality).
 	Confidentiality string
+	// NativeCandidates has candidates and their children read from Lever's deprecated
+	// /candidates endpoints, instead of from those of opportunities, which serve the same
+	// records.
+	NativeCandidates bool
 	// PollInterval is the time between two reads of increments and deletion feeds.
 	PollInterval time.Duration
 	// RefreshInterval is the time between two reads of full lists.
 	RefreshInterval time.Duration
+	// SweepInterval is the time of one pass over everything that can change unseen; 0
+	// means none.
+	SweepInterval time.Duration
 	// Overlap is how far before its scan a cursor starts.
 	Overlap time.Duration
+	// StartDate is the beginning of what is replicated of CDC tables: rows created or
+	// updated since then. Zero means everything.
+	StartDate time.Time
+	// DeleteGuard is the share of a table, from 0 to 1, that may vanish without a
+	// deletion feed within a sweep interval, if it is more than 20 rows.
+	DeleteGuard float64
+	// Rate is the number of requests per second that Lever allows.
+	Rate float64
 	// Concurrency is how many lists of one kind of children may be read at once.
 	Concurrency int
 	Logger      *slog.Logger
@@ -47,6 +62,7 @@ type Extractor struct {
 	listings  []*listingReader
 	full      []*fullReader
 	followers []*follower
+	guard     *guard
 }
 
 // New returns an extractor for the selected tables.
@@ -58,6 +74,10 @@ func New(c Config) (*Extractor, error) {
 	for _, t := range c.Tables {
 		e.selected[t.Name] = t
 	}
+	var err error
+	if e.guard, err = newGuard(e); err != nil {
+		return nil, err
+	}
 	for _, t := range c.Tables {
 		if t.Parent == "" {
 			continue
@@ -66,17 +86,16 @@ func New(c Config) (*Extractor, error) {
 			return nil, fmt.Errorf("table %s needs its parent table %s to be selected as well", t.Name, t.Parent)
 		}
 	}
-	for _, cl := range childLists() {
+	for _, cl := range childLists(c.NativeCandidates) {
 		if tables := e.selection(cl.tables); len(tables) > 0 {
 			e.followers = append(e.followers, newFollowers(e, cl, tables)...)
 		}
 	}
-	for _, l := range listings() {
-		tables := e.selection(l.tables)
-		if len(tables) == 0 {
+	for _, l := range listings(c.NativeCandidates) {
+		l.tables = e.selection(l.tables)
+		if len(l.tables) == 0 {
 			continue
 		}
-		l.tables = tables
 		l.nested = slices.Clone(l.nested)
 		for i := range l.nested {
 			l.nested[i].tables = e.selection(l.nested[i].tables)
@@ -105,7 +124,24 @@ func (e *Extractor) selection(names []string) []string {
 // Run reads until ctx ends (nil is returned) or the sink stops. A list that fails
 // is tried again for ever, visibly (see Status), and does not hold up the others.
 func (e *Extractor) Run(ctx context.Context) error {
+	recognise := loop{name: "account", path: "/users"}
+	if err := e.untilDone(ctx, recognise, e.sameAccount); err != nil || ctx.Err() != nil {
+		return err
+	}
+	if err := e.dropOrphans(ctx); err != nil {
+		return ignoreEnd(ctx, err)
+	}
 	g, ctx := errgroup.WithContext(ctx)
+	if e.SweepInterval > 0 {
+		for _, l := range e.listings {
+			if !l.noSnapshot {
+				g.Go(func() error { return e.sweepAlways(ctx, l.loop("sweep"), l.sweep) })
+			}
+		}
+		for _, f := range e.followers {
+			g.Go(func() error { return e.sweepAlways(ctx, f.sweepLoop(), f.sweep) })
+		}
+	}
 	for _, f := range e.full {
 		g.Go(func() error { return e.repeat(ctx, f.loop(), e.RefreshInterval, f.read) })
 	}
@@ -128,8 +164,15 @@ func (e *Extractor) Run(ctx context.Context) error {
 // feeds, and the children of every parent that these have changed. It returns the
 // errors of all lists that could not be read; what could be read is committed.
 func (e *Extractor) Once(ctx context.Context) error {
+	if err := e.attempt(ctx, loop{name: "account", path: "/users"}, e.sameAccount); err != nil {
+		return err
+	}
+	if err := e.dropOrphans(ctx); err != nil {
+		return err
+	}
+	passing := ctx
 	g, ctx := errgroup.WithContext(ctx)
-	failed := make(chan error, 64)
+	failed := make(chan error, 128)
 	note := func(l loop, err error) error {
 		if err == nil || fatal(ctx, err) {
 			return err
@@ -157,6 +200,9 @@ func (e *Extractor) Once(ctx context.Context) error {
 					return err
 				}
 			}
+			if e.SweepInterval > 0 && !l.noSnapshot {
+				return note(l.loop("sweep"), e.sweepOnce(ctx, l.loop("sweep"), l.sweep))
+			}
 			return nil
 		})
 	}
@@ -168,11 +214,28 @@ func (e *Extractor) Once(ctx context.Context) error {
 		g.Go(func() error { return note(f.loop(), f.run(ctx, parentsDone)) })
 	}
 	err := g.Wait()
+	if err == nil && e.SweepInterval > 0 {
+		var sweeps errgroup.Group
+		for _, f := range e.followers {
+			sweeps.Go(func() error { return note(f.sweepLoop(), e.sweepOnce(passing, f.sweepLoop(), f.sweep)) })
+		}
+		err = sweeps.Wait()
+	}
+	err = errors.Join(err, e.guard.errors())
 	close(failed)
 	for f := range failed {
 		err = errors.Join(err, f)
 	}
 	return err
+}
+
+// sweepOnce sweeps what is overdue now.
+func (e *Extractor) sweepOnce(ctx context.Context, l loop, sweep func(context.Context, time.Time) (time.Time, error)) error {
+	now := time.Now()
+	return e.attempt(ctx, l, func(ctx context.Context) error {
+		_, err := sweep(ctx, now)
+		return err
+	})
 }
 
 // query returns the parameters of a list that takes confidentiality.
@@ -194,6 +257,7 @@ func Confidentiality(ctx context.Context, api Lever, tables []cdc.Table, mode st
 		return visible, nil
 	}
 	asked := map[string]bool{}
+	var unavailable error
 	for _, t := range tables {
 		path := t.Endpoint
 		if !slices.Contains([]string{"/opportunities", "/postings", "/requisitions"}, path) || asked[path] {
@@ -205,19 +269,26 @@ func Confidentiality(ctx context.Context, api Lever, tables []cdc.Table, mode st
 			return err
 		}
 		err := probe(all)
+		if errors.Is(err, cdc.ErrForbidden) {
+			if mode == "include" {
+				return "", fmt.Errorf("LEVER_CONFIDENTIAL=include, but this key may not see confidential rows (%w): use a key that was created with the confidential grant, or LEVER_CONFIDENTIAL=auto", err)
+			}
+			// For all rows, or for this list?
+			if err = probe(visible); err == nil {
+				return visible, nil
+			}
+		}
 		switch {
 		case err == nil:
 			return all, nil
+		case errors.Is(err, cdc.ErrUnavailable):
+			unavailable = err // another list may answer
 		case !errors.Is(err, cdc.ErrForbidden):
 			return "", err
-		case mode == "include":
-			return "", fmt.Errorf("LEVER_CONFIDENTIAL=include, but this key may not see confidential rows (%w): use a key that was created with the confidential grant, or LEVER_CONFIDENTIAL=auto", err)
 		}
-		if err := probe(visible); err == nil {
-			return visible, nil
-		} else if !errors.Is(err, cdc.ErrForbidden) {
-			return "", err
-		}
+	}
+	if unavailable != nil {
+		return "", unavailable
 	}
 	return all, nil
 }

@@ -77,6 +77,9 @@ func (f *fullReader) list(ctx context.Context) (seen map[string]bool, err error)
 				}
 				u := unit(f.loop().name, p)
 				for _, rec := range p.Data {
+					if !f.inRange(rec) {
+						continue
+					}
 					k := text(rec, key)
 					seen[k] = true
 					u.Rows = append(u.Rows, cdc.Row{Table: f.table, Key: k, Fields: rec})
@@ -91,6 +94,17 @@ func (f *fullReader) list(ctx context.Context) (seen map[string]bool, err error)
 			return seen, err
 		}
 	}
+}
+
+// inRange says that a record of the list's table is to be replicated. Reference tables
+// are whole.
+func (f *fullReader) inRange(rec map[string]any) bool {
+	return f.e.selected[f.table].Method != methodCDC || f.e.inRange(rec)
+}
+
+// inRange says that a record was created or updated since the start date.
+func (e *Extractor) inRange(rec map[string]any) bool {
+	return e.StartDate.IsZero() || !millis(rec["createdAt"]).Before(e.StartDate) || !millis(rec["updatedAt"]).Before(e.StartDate)
 }
 
 // finished are the changes that go with the last page.
@@ -144,6 +158,10 @@ func (f *fullReader) one(ctx context.Context, u *cdc.Unit, key string) error {
 	for _, rec := range p.Data {
 		if text(rec, f.e.selected[f.table].Key) != key {
 			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, f.path)
+		}
+		if !f.inRange(rec) { // the start date was moved
+			u.Gone = append(u.Gone, cdc.Gone{Ref: ref, At: p.Date})
+			return nil
 		}
 		u.Rows = append(u.Rows, cdc.Row{Table: f.table, Key: key, Fields: rec})
 	}

@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 )
@@ -21,6 +24,7 @@ type listingReader struct {
 	listing
 	e     *Extractor
 	feeds []*deletionFeed
+	pass  *listingPass // of the sweep; only its loop touches it
 }
 
 func newListingReader(e *Extractor, l listing) *listingReader {
@@ -36,10 +40,10 @@ func newListingReader(e *Extractor, l listing) *listingReader {
 	return r
 }
 
-// opportunities is the reader of the listing that every child's parent comes from.
-func (e *Extractor) opportunities() *listingReader {
+// listing is the reader of the listing at the path.
+func (e *Extractor) listing(path string) *listingReader {
 	for _, l := range e.listings {
-		if l.path == "/opportunities" {
+		if l.path == path {
 			return l
 		}
 	}
@@ -59,30 +63,78 @@ func (l *listingReader) allTables() []string {
 	return all
 }
 
-// add puts the record's rows of the given tables into the unit.
-func (l *listingReader) add(u *cdc.Unit, rec map[string]any, into map[string]bool) {
-	id := text(rec, "id")
-	own := l.collapse(rec)
-	for _, t := range l.tables {
-		if into[t] {
-			u.Rows = append(u.Rows, cdc.Row{Table: t, Key: id, Fields: own})
-		}
-	}
+// add puts the records' rows of the given tables into the unit.
+func (l *listingReader) add(ctx context.Context, u *cdc.Unit, recs []map[string]any, into map[string]bool, class cdc.Class) error {
+	var apart []*cdc.Unit
 	for _, n := range l.nested {
-		items, ok := objects(rec[n.field])
-		if !ok || id == "" {
-			continue // not expanded: nothing is known of these rows
+		parts, err := l.complete(ctx, n, recs, into, class)
+		if err != nil {
+			return fmt.Errorf("%s of %s: %w", n.field, l.path, err)
 		}
-		for _, t := range n.tables {
-			if !into[t] {
-				continue
+		apart = append(apart, parts...)
+	}
+	for _, rec := range recs {
+		id := text(rec, "id")
+		own := l.collapse(rec)
+		for _, t := range l.tables {
+			if into[t] {
+				u.Rows = append(u.Rows, cdc.Row{Table: t, Key: id, Fields: own})
 			}
-			for _, item := range items {
-				u.Rows = append(u.Rows, cdc.Row{Table: t, Key: text(item, "id"), Parent: id, Fields: item})
+		}
+		for _, n := range l.nested {
+			if items, ok := objects(rec[n.field]); ok && id != "" {
+				n.add(u, id, items, into)
 			}
-			u.Lists = append(u.Lists, cdc.List{Table: t, Parent: id})
 		}
 	}
+	for _, part := range apart {
+		u.Rows, u.Lists = append(u.Rows, part.Rows...), append(u.Lists, part.Lists...)
+		u.Sent, u.Arrived = min(u.Sent, part.Sent), max(u.Arrived, part.Arrived)
+	}
+	return nil
+}
+
+// add puts the complete list of a parent's nested rows into the unit.
+func (n nested) add(u *cdc.Unit, parent string, items []map[string]any, into map[string]bool) {
+	for _, t := range n.tables {
+		if !into[t] {
+			continue
+		}
+		for _, item := range items {
+			u.Rows = append(u.Rows, cdc.Row{Table: t, Key: text(item, "id"), Parent: parent, Fields: item})
+		}
+		u.Lists = append(u.Lists, cdc.List{Table: t, Parent: parent})
+	}
+}
+
+// complete reads the nested rows of those records that arrived with ids in their place,
+// because the server does not expand them (Lever does not say whether its deprecated
+// /candidates does), from the list that each parent has of them.
+func (l *listingReader) complete(ctx context.Context, n nested, recs []map[string]any, into map[string]bool, class cdc.Class) (parts []*cdc.Unit, err error) {
+	if !slices.ContainsFunc(n.tables, func(t string) bool { return into[t] }) {
+		return nil, nil
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, l.e.Concurrency/2))
+	for _, rec := range recs {
+		id := text(rec, "id")
+		ids, _ := rec[n.field].([]any)
+		if _, expanded := objects(rec[n.field]); expanded || id == "" || len(ids) == 0 {
+			continue
+		}
+		part := &cdc.Unit{}
+		parts = append(parts, part)
+		g.Go(func() error {
+			r := cdc.Request{Class: class, Path: l.path + "/" + url.PathEscape(id) + "/" + n.field, Limit: pageSize}
+			items, err := l.e.list(ctx, part, r)
+			if errors.Is(err, cdc.ErrNotFound) {
+				return nil // the record is gone by now; its deletion will be heard of
+			}
+			n.add(part, id, items, into)
+			return err
+		})
+	}
+	return parts, g.Wait()
 }
 
 // collapse returns the record as Lever serves it without expand: nested objects
@@ -142,9 +194,14 @@ func (l *listingReader) single(ctx context.Context, u *cdc.Unit, id string, clas
 		if text(rec, "id") != id {
 			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, l.path)
 		}
-		l.add(u, rec, set(l.allTables()))
+		if !l.e.inRange(rec) { // the start date was moved
+			for _, t := range l.tables {
+				u.Gone = append(u.Gone, cdc.Gone{Ref: cdc.Ref{Table: t, Key: id}, At: p.Date})
+			}
+			return nil
+		}
 	}
-	return nil
+	return l.add(ctx, u, p.Data, set(l.allTables()), class)
 }
 
 // increment reads everything that changed since the cursor, to the last page; only
@@ -181,8 +238,8 @@ func (l *listingReader) increment(ctx context.Context) error {
 			at.Began = p.Date.UnixMilli()
 		}
 		u := unit(l.loop("increment").name, p)
-		for _, rec := range p.Data {
-			l.add(u, rec, into)
+		if err := l.add(ctx, u, p.Data, into, cdc.ClassLive); err != nil {
+			return nil, err
 		}
 		at.Token = next
 		s := at

@@ -31,7 +31,7 @@ func (l loop) subject() string {
 
 // fatal says that the extractor cannot go on: it was told to stop, or the sink has.
 func fatal(ctx context.Context, err error) bool {
-	return err != nil && (ctx.Err() != nil || errors.Is(err, cdc.ErrStopped) || errors.Is(err, errState))
+	return err != nil && (ctx.Err() != nil || errors.Is(err, cdc.ErrStopped) || errors.Is(err, errState) || errors.Is(err, ErrOtherAccount))
 }
 
 // errState marks errors of the state and of bookmarks.
@@ -115,8 +115,8 @@ func (e *Extractor) pause(err error, failures int) time.Duration {
 	case errors.Is(err, cdc.ErrUnauthorized):
 		return most
 	}
-	d := min(most, time.Second<<min(failures, 6))
-	return d/2 + rand.N(d/2)
+	d := min(most, min(time.Second, e.PollInterval)<<min(failures, 6))
+	return d/2 + rand.N(d/2+1)
 }
 
 // sleep waits for d and reports whether ctx is still alive.

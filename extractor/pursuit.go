@@ -47,8 +47,9 @@ type pursuit struct {
 
 	reads atomic.Int64 // lists read, to tell a broken parent from a broken Lever
 
-	moved bool // the cursor differs from the one written
-	saved time.Time
+	moved   bool // the cursor differs from the one written
+	saved   time.Time
+	written <-chan cdc.Result // of the last cursor
 
 	// complete says that the snapshot of all tables is. Before that, upTo is the LSN
 	// the cursor must reach for it, as soon as that is known.
@@ -128,7 +129,7 @@ func (p *pursuit) run(ctx context.Context, until <-chan struct{}) error {
 				return err
 			}
 			if ending {
-				return p.ended()
+				return p.ended(ctx)
 			}
 		}
 		select {
@@ -147,8 +148,13 @@ func (p *pursuit) run(ctx context.Context, until <-chan struct{}) error {
 	}
 }
 
-// ended says whether everything could be read.
-func (p *pursuit) ended() error {
+// ended waits until the cursor is committed and says whether everything could be read.
+func (p *pursuit) ended(ctx context.Context) error {
+	if p.written != nil {
+		if _, err := await(ctx, p.written); err != nil {
+			return err
+		}
+	}
 	if n := len(p.cursor.Retry); n > 0 {
 		return fmt.Errorf("%w: %s of %d opportunities could not be read; their ids are in the bookmark and they will be asked for again", cdc.ErrUnavailable, p.f.name, n)
 	}
@@ -169,6 +175,12 @@ func (p *pursuit) dispatch(ctx context.Context) (started bool, err error) {
 		if !p.inFlight[key] {
 			p.start(ctx, key, 0, cdc.ClassChildren)
 			return true, nil
+		}
+	}
+	for _, key := range p.f.takeAside() {
+		if _, was := p.cursor.Retry[key]; !was {
+			p.cursor.Retry[key] = time.Now().UnixMilli()
+			p.moved = true
 		}
 	}
 	for len(p.retry) > 0 {
@@ -326,9 +338,10 @@ func (p *pursuit) save(ctx context.Context) error {
 		}
 		p.complete = true
 	}
-	if _, err := p.f.e.Sink.Submit(ctx, u); err != nil {
+	written, err := p.f.e.Sink.Submit(ctx, u)
+	if err != nil {
 		return err
 	}
-	p.moved, p.saved = false, time.Now()
+	p.moved, p.saved, p.written = false, time.Now(), written
 	return nil
 }

@@ -29,7 +29,7 @@ func (e *Extractor) pages(ctx context.Context, l pageRead) error {
 	r := l.request
 	for {
 		read := e.Clock.Begin()
-		p, err := e.Lever.Get(ctx, r)
+		p, limit, err := e.page(ctx, r)
 		if err == nil && p.Next != "" && p.Next == r.Offset {
 			err = fmt.Errorf("%w: list %s names the page just read as its next one", cdc.ErrUnavailable, r.Path)
 		}
@@ -49,13 +49,37 @@ func (e *Extractor) pages(ctx context.Context, l pageRead) error {
 			return wait()
 		}
 		r.Offset = p.Next
+		r.Limit = min(l.request.Limit, 2*limit)
 	}
+}
+
+// page asks for a page. If Lever cannot serve it, it is asked for in smaller ones: a
+// hundred records may be too many for the server within its time. limit is the size
+// that was served.
+func (e *Extractor) page(ctx context.Context, r cdc.Request) (p cdc.Page, limit int, err error) {
+	const smaller = 10
+	for {
+		p, err = e.Lever.Get(ctx, r)
+		if r.Limit <= 1 || !errors.Is(err, cdc.ErrUnavailable) || ctx.Err() != nil {
+			return p, r.Limit, err
+		}
+		r.Limit = max(1, r.Limit/smaller)
+		e.Logger.Warn("Lever does not serve a page; asking for a smaller one", "path", r.Path, "limit", r.Limit, "error", err)
+	}
+}
+
+// deliver submits the unit, less the deletes that the guard holds back.
+func (e *Extractor) deliver(ctx context.Context, u *cdc.Unit) (<-chan cdc.Result, error) {
+	if err := e.guard.apply(u); err != nil {
+		return nil, err
+	}
+	return e.Sink.Submit(ctx, u)
 }
 
 // submit hands the unit over and returns a function that waits until everything in
 // it is applied. The read that the unit came from ends there.
 func (e *Extractor) submit(ctx context.Context, read cdc.Instant, u *cdc.Unit, live bool) (wait func() error, err error) {
-	results, err := e.Sink.Submit(ctx, u)
+	results, err := e.deliver(ctx, u)
 	if err != nil {
 		e.Clock.End(read)
 		return nil, err
@@ -68,7 +92,7 @@ func (e *Extractor) submit(ctx context.Context, read cdc.Instant, u *cdc.Unit, l
 
 // commit submits the unit and waits until everything in it is applied.
 func (e *Extractor) commit(ctx context.Context, u *cdc.Unit) error {
-	results, err := e.Sink.Submit(ctx, u)
+	results, err := e.deliver(ctx, u)
 	if err != nil {
 		return err
 	}
@@ -96,7 +120,7 @@ func (e *Extractor) settle(ctx context.Context, u *cdc.Unit, results <-chan cdc.
 			return err
 		}
 		u = next
-		if results, err = e.Sink.Submit(ctx, u); err != nil {
+		if results, err = e.deliver(ctx, u); err != nil {
 			return err
 		}
 	}
@@ -142,6 +166,7 @@ func (e *Extractor) wake(r cdc.Result, live bool) {
 		return
 	}
 	for _, f := range e.followers {
+		f.touch(r.Touched)
 		if live {
 			f.hurry(r.Changed)
 		}

@@ -12,6 +12,8 @@ const (
 	sectionIncrement = "increment"
 	sectionDeletions = "deletions"
 	sectionFull      = "full"
+	sectionSweep     = "sweep"
+	sectionGuard     = "guard"
 	sectionChildren  = "children." // and the name of the list
 )
 
@@ -33,6 +35,9 @@ type snapshotSection struct {
 	Width int64 `json:"width,omitempty"`
 	// Token is the page to read next within the window.
 	Token string `json:"token,omitempty"`
+	// Updated says that all windows are done and the older records are being read that
+	// were updated since the start date.
+	Updated bool `json:"updated,omitempty"`
 }
 
 // incrementSection is the cursor of a listing's increment.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -76,23 +77,25 @@ func (l *listingReader) openSnapshot() (tables []string, at snapshotSection, err
 func (l *listingReader) readWindow(ctx context.Context, tables []string, at *snapshotSection) error {
 	q := l.e.query(l.expand)
 	probe := at.Began == 0
-	if !probe && l.windows {
+	switch {
+	case at.Updated:
+		q.Set("updated_at_start", strconv.FormatInt(l.e.StartDate.UnixMilli(), 10))
+	case !l.windows:
+		l.since(q)
+	case probe:
+		l.since(q)
+	default:
 		if !at.Open {
-			at.openWindow()
+			at.openWindow(l.floor())
 		}
-		if at.End != nil {
-			q.Set("created_at_end", strconv.FormatInt(*at.End, 10))
-		}
-		if at.Start != nil {
-			q.Set("created_at_start", strconv.FormatInt(*at.Start, 10))
-		}
+		at.bound(q)
 	}
 	rows := 0
 	into := set(tables)
 	unit := func(p cdc.Page, next string) (*cdc.Unit, error) {
 		u := unit(l.loop("snapshot").name, p)
-		for _, rec := range p.Data {
-			l.add(u, rec, into)
+		if err := l.add(ctx, u, p.Data, into, cdc.ClassRefresh); err != nil {
+			return nil, err
 		}
 		rows += len(p.Data)
 		if at.Began == 0 {
@@ -104,10 +107,13 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 		case probe && l.windows && next != "":
 			at.Token, at.Width = "", firstWindow.Milliseconds()
 		case next != "":
-		case l.windows && !probe:
-			at.closeWindow(rows)
+		case l.windows && !probe && !at.Updated:
+			at.closeWindow(rows, l.floor())
 		default:
 			at.Complete = true
+		}
+		if at.Complete && l.windows && !l.e.StartDate.IsZero() && !at.Updated {
+			at.Complete, at.Updated = false, true
 		}
 		u.Changes = append(u.Changes, changes(tables, cdc.SectionSnapshot, at.saved())...)
 		return u, nil
@@ -122,21 +128,53 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 	})
 }
 
+// floor is the createdAt (ms) before which nothing is read; nil if there is none.
+func (l *listingReader) floor() *int64 {
+	if l.e.StartDate.IsZero() {
+		return nil
+	}
+	ms := l.e.StartDate.UnixMilli()
+	return &ms
+}
+
+// since limits a read of the whole list to what is in range: created since the start
+// date or, where the list cannot be cut by that, updated since.
+func (l *listingReader) since(q url.Values) {
+	name := "updated_at_start"
+	if l.windows {
+		name = "created_at_start"
+	}
+	if floor := l.floor(); floor != nil && !q.Has(name) {
+		q.Set(name, strconv.FormatInt(*floor, 10))
+	}
+}
+
 // openWindow sets the bounds of the next window.
-func (s *snapshotSection) openWindow() {
+func (s *snapshotSection) openWindow(floor *int64) {
 	upper := s.Began
 	if s.End != nil {
 		upper = *s.End
 	}
-	s.Open, s.Start = true, nil
-	if start := upper - s.Width; start > s.Began-lastWindow.Milliseconds() {
+	s.Open, s.Start = true, floor
+	start := upper - s.Width
+	if start > s.Began-lastWindow.Milliseconds() && (floor == nil || start > *floor) {
 		s.Start = &start
 	}
 }
 
+// bound limits a list to the open window.
+func (s *snapshotSection) bound(q url.Values) {
+	if s.End != nil {
+		q.Set("created_at_end", strconv.FormatInt(*s.End, 10))
+	}
+	if s.Start != nil {
+		q.Set("created_at_start", strconv.FormatInt(*s.Start, 10))
+	}
+}
+
 // closeWindow notes that the open window, which held so many rows, is done.
-func (s *snapshotSection) closeWindow(rows int) {
-	if s.Start == nil {
+func (s *snapshotSection) closeWindow(rows int, floor *int64) {
+	if s.Start == nil || floor != nil && *s.Start <= *floor {
 		*s = snapshotSection{Snapshot: s.Snapshot, Began: s.Began}
 		s.Complete = true
 		return

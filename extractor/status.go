@@ -21,6 +21,8 @@ const (
 	PhaseStreaming Phase = "streaming"
 	// PhaseDegraded: Lever does not serve one of the table's lists at the moment.
 	PhaseDegraded Phase = "degraded"
+	// PhaseHolding: too many rows are missing to believe it at once (the delete guard).
+	PhaseHolding Phase = "holding"
 	// PhaseForbidden: the key has no permission for one of the table's lists.
 	PhaseForbidden Phase = "forbidden"
 	// PhaseUnauthorized: Lever does not accept the credentials.
@@ -38,6 +40,8 @@ type TableStatus struct {
 	// Aside is the number of parents whose list could not be read and that will be
 	// asked for again.
 	Aside int `json:"parents_set_aside,omitempty"`
+	// Held is the number of rows that are missing in Lever and kept.
+	Held int `json:"rows_held,omitempty"`
 	// Error says what is wrong and since when, if anything.
 	Error string    `json:"error,omitempty"`
 	Since time.Time `json:"error_since,omitzero"`
@@ -51,6 +55,7 @@ type Status struct {
 	tables map[string]*TableStatus
 	loops  map[string]*trouble
 	lists  int64
+	sweep  time.Duration
 }
 
 type trouble struct {
@@ -82,6 +87,9 @@ func (s *Status) Tables(complete func(table string) bool) []TableStatus {
 			t.Phase = PhaseStreaming
 		case t.Rows > 0 || !t.LastRead.IsZero():
 			t.Phase = PhaseSnapshot
+		}
+		if t.Held > 0 {
+			t.Phase, t.Error = PhaseHolding, ErrHeld.Error()
 		}
 		out = append(out, t)
 	}
@@ -136,6 +144,28 @@ func (s *Status) aside(l loop, n int) {
 	for _, t := range l.tables {
 		s.tables[t].Aside = n
 	}
+}
+
+// sweeping notes the time of one pass of the sweep.
+func (s *Status) sweeping(interval time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep = interval
+}
+
+// SweepInterval is how long one pass of the sweep takes: what was asked for or, for a
+// large account, what Lever's rate allows. 0 if nothing is swept.
+func (s *Status) SweepInterval() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sweep
+}
+
+// held notes how many missing rows of a table are kept.
+func (s *Status) held(table string, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tables[table].Held = n
 }
 
 // Lists returns the number of child lists read, each counted once although it feeds

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/config"
 	"github.com/leverstream/leverstream/internal/publish"
 )
@@ -46,7 +47,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage), errors.As(err, &settings), errors.As(err, &conflict):
+	case errors.As(err, &usage), errors.As(err, &settings), errors.As(err, &conflict), errors.Is(err, extractor.ErrOtherAccount):
 		return exitUsage
 	case errors.As(err, &owned):
 		return exitOwned

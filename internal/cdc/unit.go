@@ -58,6 +58,9 @@ type Result struct {
 	// Changed are the rows of parent tables whose children must be read (again)
 	// because of this unit.
 	Changed []Ref
+	// Touched are rows of parent tables that changed in a way that says nothing of
+	// their children, but makes it worth looking at them soon.
+	Touched []Ref
 	// Events is the number of change events the unit caused.
 	Events int
 	// LSN is the log sequence number of the last event up to and including this unit.

@@ -180,6 +180,7 @@ func (a *adding) write(t *Table, r *cdc.Row, ref cdc.Ref, after []byte, follow b
 			a.result.Changed = append(a.result.Changed, ref)
 		} else {
 			rec.FollowLSN = followed
+			a.result.Touched = append(a.result.Touched, ref)
 		}
 	}
 	a.rows.put(ref, rec)

@@ -42,13 +42,15 @@ type Lever struct {
 	APIURL URL `envconfig:"LEVER_API_URL" default:"https://api.lever.co/v1" desc:"root of Lever's API; sandbox accounts: https://api.sandbox.lever.co/v1"`
 	// Account is part of the bookmarks' keys, of metrics and of the transactional id.
 	Account Name `envconfig:"LEVER_ACCOUNT" default:"default" desc:"name of this account in bookmarks, metrics and the transactional id"`
+	// StartDate is zero to replicate everything.
+	StartDate Date `envconfig:"LEVER_START_DATE" desc:"MM/DD/YYYY or ISO 8601, UTC: replicate CDC rows created or updated since then, and the children of those; unset = everything"`
 	// Tables are the names of the selected tables in the catalogue's order, parents
 	// before their children. Load fills it with all tables if nothing was selected.
 	Tables []string `envconfig:"LEVER_TABLES" shown:"all 16" desc:"comma-separated tables to replicate; a child needs its parent"`
 	// Confidential is "auto", "include" or "exclude".
 	Confidential string `envconfig:"LEVER_CONFIDENTIAL" default:"auto" oneof:"auto include exclude" desc:"confidential rows: auto (all if the key may see them, else without them and a warning), include, exclude"`
 	// Candidates is "derived".
-	Candidates string `envconfig:"LEVER_CANDIDATES" default:"derived" oneof:"derived" desc:"how candidate_* tables are read: derived (from the opportunities, without extra requests)"`
+	Candidates string `envconfig:"LEVER_CANDIDATES" default:"derived" oneof:"derived native" desc:"how candidate_* tables are read: derived (from the opportunities, without extra requests) or native (from Lever's deprecated /candidates endpoints)"`
 	// Rate is in requests per second.
 	Rate float64 `envconfig:"LEVER_RATE" default:"10" min:"0.01" max:"10000" desc:"requests per second for this key"`
 	// Burst is how many requests may be sent at once after a pause.

@@ -212,16 +212,14 @@ func TestMistakes(t *testing.T) {
 		},
 		"what this version does not have is refused": {
 			vars: map[string]string{
-				"LEVER_START_DATE": "2024-01-01", "LEVER_HASH_KEY_FILE": "/x", "ADMIN_TOKEN": "x", "LEVER_CANDIDATES": "native",
+				"LEVER_HASH_KEY_FILE": "/x", "ADMIN_TOKEN": "x",
 				"KAFKA_SASL_MECHANISM": "OAUTHBEARER", "LEVER_OAUTH_TOKEN_FILE": "/x",
 			},
 			want: []string{
-				"LEVER_CANDIDATES: native is not supported by this version; use derived",
 				"KAFKA_SASL_MECHANISM: OAUTHBEARER is not supported by this version",
 				"ADMIN_TOKEN: is not supported by this version",
 				"LEVER_HASH_KEY_FILE: is not supported by this version",
 				"LEVER_OAUTH_TOKEN_FILE: is not supported by this version; use LEVER_TOKEN",
-				"LEVER_START_DATE: is not supported by this version",
 			},
 		},
 		"an unknown table gets a suggestion": {
@@ -375,4 +373,22 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%s=%q was taken: %+v", v.Name, value, c.Lever)
 		}
 	})
+}
+
+func TestStartDates(t *testing.T) {
+	for value, want := range map[string]string{
+		"03/09/2024": "2024-03-09T00:00:00Z", "2024-03-09": "2024-03-09T00:00:00Z",
+		"2024-03-09T12:00:00+02:00": "2024-03-09T10:00:00Z", "2024-03-09T12:00:00": "2024-03-09T12:00:00Z",
+	} {
+		var d Date
+		if err := d.Set(value); err != nil || d.String() != want {
+			t.Errorf("%s: %s, %v, want %s", value, d, err, want)
+		}
+	}
+	for _, bad := range []string{"yesterday", "13/09/2024", "2024-02-30", "9.3.2024"} {
+		var d Date
+		if err := d.Set(bad); err == nil || !strings.Contains(err.Error(), "MM/DD/YYYY") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
 }

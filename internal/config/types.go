@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The types here know what they accept: Set is called by envconfig with the
@@ -174,4 +175,26 @@ func items(list string) []string {
 		}
 	}
 	return out
+}
+
+// Date is a point in time, in UTC.
+type Date struct{ time.Time }
+
+// Set accepts MM/DD/YYYY, YYYY-MM-DD and RFC 3339.
+func (d *Date) Set(value string) error {
+	for _, layout := range []string{"01/02/2006", time.DateOnly, time.RFC3339, "2006-01-02T15:04:05"} {
+		if t, err := time.Parse(layout, value); err == nil {
+			d.Time = t.UTC()
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not a date; use MM/DD/YYYY, YYYY-MM-DD or YYYY-MM-DDThh:mm:ssZ", value)
+}
+
+// String returns the date as RFC 3339, empty if there is none.
+func (d Date) String() string {
+	if d.IsZero() {
+		return ""
+	}
+	return d.Format(time.RFC3339)
 }

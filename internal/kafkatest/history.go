@@ -59,7 +59,8 @@ func Fold(records []Record) *History {
 		was, there := h.Rows[r.Key]
 		switch op {
 		case "r", "c":
-			if there {
+			// A snapshot of all rows writes those again that are there.
+			if there && (op == "c" || source["snapshot"] != "incremental") {
 				problem("%s of a row that is there", op)
 			}
 			if before != nil || after == nil {

@@ -79,20 +79,34 @@ func (c Cluster) Raw(t testing.TB, topic string) []Record {
 // Read reads a table's topic and decodes keys and values.
 func (c Cluster) Read(t testing.TB, topic string) []Record {
 	t.Helper()
+	return c.read(t, topic, false)
+}
+
+// ReadPlain is Read for a topic whose keys are plain text.
+func (c Cluster) ReadPlain(t testing.TB, topic string) []Record {
+	t.Helper()
+	return c.read(t, topic, true)
+}
+
+func (c Cluster) read(t testing.TB, topic string, plain bool) []Record {
+	t.Helper()
 	d := decoder{c: c, schemas: map[uint32]*avro.Schema{}}
 	records := c.Raw(t, topic)
 	for i := range records {
 		r := &records[i]
-		key, err := d.decode(t.Context(), r.RawKey)
-		if err != nil {
-			t.Fatalf("%s partition %d offset %d: key: %v", topic, r.Partition, r.Offset, err)
-		}
-		for _, v := range key {
-			r.Key, _ = v.(string)
+		if r.Key = string(r.RawKey); !plain {
+			key, err := d.decode(t.Context(), r.RawKey)
+			if err != nil {
+				t.Fatalf("%s partition %d offset %d: key: %v", topic, r.Partition, r.Offset, err)
+			}
+			for _, v := range key {
+				r.Key, _ = v.(string)
+			}
 		}
 		if r.RawValue == nil {
 			continue
 		}
+		var err error
 		if r.Value, err = d.decode(t.Context(), r.RawValue); err != nil {
 			t.Fatalf("%s partition %d offset %d: value: %v", topic, r.Partition, r.Offset, err)
 		}

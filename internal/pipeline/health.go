@@ -88,6 +88,8 @@ type Status struct {
 	Requests lever.Stats             `json:"requests"`
 	Tables   []extractor.TableStatus `json:"tables"`
 	State    map[string]int64        `json:"state_rows,omitempty"`
+	// SweepSeconds is the effective time of one pass of the sweep; 0 if there is none.
+	SweepSeconds float64 `json:"sweep_interval_seconds"`
 }
 
 // Status returns what the pipeline is doing, as it is served under /status.
@@ -103,6 +105,7 @@ func (p *Pipeline) Snapshot() Status {
 	}
 	p.mu.Unlock()
 	s.Requests = p.lever.Stats()
+	s.SweepSeconds = p.status.SweepInterval().Seconds()
 	s.Tables = p.status.Tables(func(table string) bool { return w != nil && w.Complete(table) })
 	if w != nil {
 		s.State = w.Counts()

@@ -38,6 +38,9 @@ type Options struct {
 	Version string
 	// Instance is unique to this process.
 	Instance string
+	// Attempts is how often a request to Lever that fails is sent; 0 means
+	// lever.DefaultAttempts.
+	Attempts int
 	Logger   *slog.Logger
 }
 
@@ -76,7 +79,7 @@ func New(c config.Config, o Options) (*Pipeline, error) {
 	p.lever, err = lever.New(lever.Config{
 		BaseURL: string(c.Lever.APIURL), Token: c.Lever.Token.Read,
 		Rate: c.Lever.Rate, Burst: c.Lever.Burst, Concurrency: c.Lever.Concurrency,
-		Clock: p.clock, UserAgent: "leverstream/" + o.Version, Logger: o.Logger,
+		Clock: p.clock, UserAgent: "leverstream/" + o.Version, Logger: o.Logger, Attempts: o.Attempts,
 	})
 	return p, err
 }
@@ -109,9 +112,12 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		TopicConfig: p.c.Kafka.TopicConfig, Compression: p.c.Kafka.Compression,
 		Format: Format(p.c.Events), KeyFormat: KeyFormat(p.c.Events),
 		Registry: registry, StateDir: p.c.Program.StateDir,
-		Confidentiality: confidentiality, APIHost: api.Host,
+		Confidentiality: confidentiality, APIHost: api.Host, StartDate: p.c.Lever.StartDate.String(),
 		Version: p.o.Version, Instance: p.o.Instance, TakeOver: p.o.TakeOver,
 		Clock: p.clock, Logger: p.o.Logger, Committed: p.committed,
+	}
+	if p.c.Lever.Candidates == native {
+		wc.Candidates = native
 	}
 	for failures := 0; ; {
 		began := time.Now()
@@ -144,6 +150,9 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 }
 
+// native is the value of LEVER_CANDIDATES for which candidates have endpoints of their own.
+const native = "native"
+
 // own owns the account once. done says that there is nothing to go on with.
 func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality string) (done bool, err error) {
 	p.note("opening")
@@ -164,6 +173,8 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 		Tables: p.tables, Lever: p.lever, State: stateView{w}, Sink: w, Clock: p.clock,
 		Confidentiality: confidentiality, PollInterval: p.c.Lever.PollInterval,
 		RefreshInterval: p.c.Lever.RefreshInterval, Overlap: p.c.Lever.Overlap,
+		NativeCandidates: p.c.Lever.Candidates == native,
+		StartDate:        p.c.Lever.StartDate.Time, SweepInterval: p.c.Lever.SweepInterval, DeleteGuard: float64(p.c.Lever.DeleteGuard), Rate: p.c.Lever.Rate,
 		Concurrency: p.c.Lever.Concurrency, Logger: p.o.Logger, Status: p.status,
 	})
 	if err != nil {
@@ -209,7 +220,7 @@ func (p *Pipeline) failed(ctx context.Context, wc publish.Config, err error) (do
 	var owned *publish.OwnedError
 	var fatal *publish.ConfigError
 	switch {
-	case errors.As(err, &owned), errors.As(err, &fatal):
+	case errors.As(err, &owned), errors.As(err, &fatal), errors.Is(err, extractor.ErrOtherAccount):
 		return true, err
 	case ctx.Err() != nil:
 		return true, fmt.Errorf("stopped before everything was committed; the next start goes on from the last commit: %w", err)

@@ -22,6 +22,16 @@ func (s stateView) Row(table, key string) (known extractor.Known, ok bool, err e
 
 func (s stateView) Keys(table string) iter.Seq2[string, error] { return s.w.Store().Keys(table) }
 
+func (s stateView) KeysAfter(table, after string, limit int) ([]string, error) {
+	return s.w.Store().KeysAfter(table, after, limit)
+}
+
+func (s stateView) Children(table, parent string) ([]string, error) {
+	return s.w.Store().Children(table, parent)
+}
+
+func (s stateView) Count(table string) int64 { return s.w.Store().Counts()[table] }
+
 func (s stateView) Since(table string, lsn int64, limit int) ([]cdc.Version, error) {
 	return s.w.Store().Since(table, lsn, limit)
 }

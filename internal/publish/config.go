@@ -36,8 +36,10 @@ type Config struct {
 	// StateDir holds the local copy of the state, in a directory of its own for each
 	// cluster, prefix and account.
 	StateDir string
-	// Confidentiality and APIHost are part of the incarnation.
-	Confidentiality, APIHost string
+	// Candidates is how candidates and their children are read; empty for derived.
+	Candidates string
+	// Confidentiality, APIHost and StartDate are part of the incarnation.
+	Confidentiality, APIHost, StartDate string
 	// Version is the program's.
 	Version string
 	// Instance is unique to this process.

@@ -18,8 +18,25 @@ func (w *Writer) incarnation(t cdc.Table) offsets.Incarnation {
 	return offsets.Incarnation{
 		TopicID: topic.id, StateTopicID: w.topics[w.c.StateTopic].id, Partitions: topic.partitions,
 		Format: string(w.c.Format), KeyFormat: string(w.c.KeyFormat), KeySchemaID: codec.KeyID(),
-		SchemaVersion: codec.Version(), Confidentiality: w.c.Confidentiality, APIHost: w.c.APIHost,
+		SchemaVersion: codec.Version(), Confidentiality: w.c.Confidentiality, APIHost: w.c.APIHost, StartDate: w.startDate(t),
+		Candidates: w.candidates(t),
 	}
+}
+
+// candidates is how the table is read, if there is a choice.
+func (w *Writer) candidates(t cdc.Table) string {
+	if t.Name == "candidates" || t.Parent == "candidates" {
+		return w.c.Candidates
+	}
+	return ""
+}
+
+// startDate is the beginning of what the table holds: reference tables are whole.
+func (w *Writer) startDate(t cdc.Table) string {
+	if t.Method == "CDC" {
+		return w.c.StartDate
+	}
+	return ""
 }
 
 // incarnate compares the bookmarks' incarnations with the configuration. A table for

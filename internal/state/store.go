@@ -299,6 +299,27 @@ func (s *Store) Keys(table string) iter.Seq2[string, error] {
 	}
 }
 
+// KeysAfter returns up to limit keys of the table's rows that sort behind after, in
+// order.
+func (s *Store) KeysAfter(table, after string, limit int) (keys []string, err error) {
+	prefix := escape([]byte{kindRow}, table)
+	from := append(append(bytes.Clone(prefix), after...), 0)
+	if after == "" {
+		from = prefix
+	}
+	err = s.scan(prefix, from, func(rest, value []byte) (bool, error) {
+		r, err := ParseRecord(value)
+		if err != nil {
+			return false, err
+		}
+		if r.Row != nil {
+			keys = append(keys, string(rest))
+		}
+		return len(keys) < limit, nil
+	})
+	return keys, err
+}
+
 // Children returns the keys of the rows that belong to the parent, sorted.
 func (s *Store) Children(table, parent string) ([]string, error) {
 	return s.list(escape(escape([]byte{kindParent}, table), parent))

@@ -1,0 +1,345 @@
+package extractor
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"net/url"
+	"slices"
+	"strconv"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
+
+// A sweep reads again what can change without any trace: fields that do not move
+// updatedAt, postings, offers and other children that change without their parent,
+// rows that vanished without a feed. A pass takes one interval, evenly: a row that is
+// read in the middle of one pass is read in the middle of the next.
+//
+// What is due is a matter of time, not of having been awake: after a pause of the
+// program the sweep catches up, as fast as its class of requests is served.
+
+// sweepSection is where a pass stands.
+type sweepSection struct {
+	// Began is when (ms) the pass began.
+	Began int64 `json:"began"`
+	// Total is the number of rows when it began, Done those that were read.
+	Total int64 `json:"total,omitempty"`
+	Done  int64 `json:"done,omitempty"`
+	// After is the last parent whose children were read.
+	After string `json:"after,omitempty"`
+	// End is the newest createdAt (ms) that the listing has not read yet; Width is
+	// that of the next window (ms).
+	End   *int64 `json:"end,omitempty"`
+	Width int64  `json:"width,omitempty"`
+}
+
+// sweepBatch is the most children's lists that are read before the bookmark moves.
+const sweepBatch = 50
+
+// sweepInterval is the time of one pass: the one asked for or, if the account is too
+// large for that, what half of the rate takes for all children. 0 means no sweep.
+func (e *Extractor) sweepInterval() time.Duration {
+	if e.SweepInterval <= 0 {
+		return 0
+	}
+	lists := int64(0)
+	for _, f := range e.followers {
+		lists += e.State.Count(f.lead)
+	}
+	least := time.Duration(float64(lists) / (e.Rate / 2) * float64(time.Second))
+	return max(e.SweepInterval, least)
+}
+
+// due is when the n-th row of the pass is to be read.
+func (s *sweepSection) due(n int64, interval time.Duration) time.Time {
+	share := 1.0
+	if s.Total > 0 {
+		share = min(1, float64(n)/float64(s.Total))
+	}
+	return time.UnixMilli(s.Began).Add(time.Duration(share * float64(interval)))
+}
+
+// next is the section of the pass after this one. A pass that ended late does not make
+// the next one late.
+func (s *sweepSection) next(now time.Time, interval time.Duration, total int64) sweepSection {
+	began := time.UnixMilli(s.Began).Add(interval)
+	if now.Sub(began) > interval/10 {
+		began = now
+	}
+	return sweepSection{Began: began.UnixMilli(), Total: total}
+}
+
+// openSweep returns where the pass over the tables stands; ok is false while the
+// snapshot of one of them is not complete. A first pass begins now: everything was
+// just read.
+func (e *Extractor) openSweep(tables []string, lead string) (s sweepSection, ok bool, err error) {
+	first := true
+	for _, t := range tables {
+		if !e.complete(t) || !e.complete(lead) {
+			return s, false, nil
+		}
+		var x sweepSection
+		found, err := section(e.State, t, sectionSweep, &x)
+		if err != nil {
+			return s, false, errors.Join(errState, err)
+		}
+		if !found {
+			x = sweepSection{Began: time.Now().UnixMilli(), Total: e.State.Count(lead)}
+		}
+		// Tables that stand at different places start at the one that is behind.
+		if first || x.Done < s.Done {
+			s, first = x, false
+		}
+	}
+	if now := time.Now().UnixMilli(); s.Began > now {
+		s.Began = now // the clock was set back
+	}
+	return s, !first, nil
+}
+
+// sweepTables are the listing's tables that are swept.
+func (l *listingReader) sweepTables() []string {
+	return slices.DeleteFunc(l.allTables(), func(t string) bool { return !l.e.complete(t) })
+}
+
+// sweep reads the listing again, window by window, as each becomes due, and finds the
+// known rows that it does not hold. It returns when nothing more was due at now, and
+// when the next window is.
+func (l *listingReader) sweep(ctx context.Context, now time.Time) (next time.Time, err error) {
+	e := l.e
+	for {
+		tables := l.sweepTables()
+		if len(tables) == 0 || tables[0] != l.tables[0] {
+			return now.Add(e.PollInterval), nil
+		}
+		s, ok, err := e.openSweep(tables, tables[0])
+		if err != nil || !ok {
+			return now.Add(e.PollInterval), err
+		}
+		interval := e.sweepInterval()
+		e.Status.sweeping(interval)
+		due := s.due(s.Done+fewRows, interval)
+		if now.Before(due) {
+			return due, e.openedSweep(ctx, l.loop("sweep"), tables, s)
+		}
+		if l.pass == nil || l.pass.began != s.Began || s.Done == 0 {
+			l.pass = &listingPass{began: s.Began, whole: s.Done == 0, seed: maphash.MakeSeed()}
+		}
+		if err := l.sweepWindow(ctx, tables, s, now, interval); err != nil {
+			l.pass.whole = false
+			return time.Time{}, err
+		}
+	}
+}
+
+// openedSweep writes the section of a pass that has just been opened, so that it
+// survives a restart.
+func (e *Extractor) openedSweep(ctx context.Context, l loop, tables []string, s sweepSection) error {
+	if e.State.Section(tables[0], sectionSweep) != nil {
+		return nil
+	}
+	return e.commit(ctx, &cdc.Unit{Scan: l.name, Changes: changes(tables, sectionSweep, s)})
+}
+
+// listingPass is what a pass remembers in memory: which records it has seen. After a
+// restart that is not known, and the pass finds no missing rows; those whose children
+// are swept are found there.
+type listingPass struct {
+	began int64
+	whole bool
+	seed  maphash.Seed
+	seen  []uint64 // hashes of ids: eight bytes for each record
+}
+
+func (p *listingPass) note(id string) { p.seen = append(p.seen, maphash.String(p.seed, id)) }
+
+// sweepWindow reads one window, or the whole list if it has none. With the last one
+// the pass ends.
+func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s sweepSection, now time.Time, interval time.Duration) error {
+	e := l.e
+	w := snapshotSection{Began: s.Began, End: s.End, Width: s.Width}
+	if w.Width == 0 {
+		w.Width = firstWindow.Milliseconds()
+	}
+	q := e.query(l.expand)
+	if l.windows {
+		w.openWindow(l.floor())
+		w.bound(q)
+	}
+	l.since(q)
+	rows := 0
+	into := set(tables)
+	read := func(q url.Values) error {
+		return e.pages(ctx, pageRead{
+			request: cdc.Request{Class: cdc.ClassSweep, Path: l.path, Query: q, Limit: pageSize},
+			unit: func(p cdc.Page, _ string) (*cdc.Unit, error) {
+				u := unit(l.loop("sweep").name, p)
+				if err := l.add(ctx, u, p.Data, into, cdc.ClassSweep); err != nil {
+					return nil, err
+				}
+				for _, rec := range p.Data {
+					l.pass.note(text(rec, "id"))
+				}
+				rows += len(p.Data)
+				return u, nil
+			},
+		})
+	}
+	if err := read(q); err != nil {
+		return err
+	}
+	if l.windows {
+		w.closeWindow(rows, l.floor())
+	} else {
+		w.Complete = true
+	}
+	if !w.Complete {
+		s.End, s.Width, s.Done = w.End, w.Width, s.Done+int64(rows)
+		return e.commit(ctx, &cdc.Unit{Scan: l.loop("sweep").name, Changes: changes(tables, sectionSweep, s)})
+	}
+	if l.windows && !e.StartDate.IsZero() {
+		// Older records that were updated since are in range, too.
+		q := e.query(l.expand)
+		q.Set("updated_at_start", strconv.FormatInt(e.StartDate.UnixMilli(), 10))
+		if err := read(q); err != nil {
+			return err
+		}
+	}
+	if l.pass.whole {
+		if err := l.vanished(ctx, tables[0], s.Began); err != nil {
+			return err
+		}
+	}
+	l.pass = nil
+	return e.commit(ctx, &cdc.Unit{
+		Scan: l.loop("sweep").name, Changes: changes(tables, sectionSweep, s.next(now, interval, e.State.Count(tables[0]))),
+	})
+}
+
+// vanished asks for every known row that the pass has not seen and that was not
+// written since it began.
+func (l *listingReader) vanished(ctx context.Context, table string, began int64) error {
+	e := l.e
+	slices.Sort(l.pass.seen)
+	var missing []string
+	for key, err := range e.State.Keys(table) {
+		if err != nil {
+			return errors.Join(errState, err)
+		}
+		if _, ok := slices.BinarySearch(l.pass.seen, maphash.String(l.pass.seed, key)); ok {
+			continue
+		}
+		row, known, err := e.State.Row(table, key)
+		if err != nil {
+			return errors.Join(errState, err)
+		}
+		if known && row.ReadAt.UnixMilli() < began {
+			missing = append(missing, key)
+		}
+	}
+	for _, key := range missing {
+		read := e.Clock.Begin()
+		u := &cdc.Unit{Scan: l.loop("sweep").name}
+		err := l.single(ctx, u, key, cdc.ClassSweep)
+		if err == nil {
+			err = e.commit(ctx, u)
+		}
+		e.Clock.End(read)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweep reads the children of every known parent again, each when it is due. It
+// returns when nothing more was due at now, and when the next parent is.
+func (f *follower) sweep(ctx context.Context, now time.Time) (next time.Time, err error) {
+	e := f.e
+	for {
+		s, ok, err := e.openSweep(f.tables, f.lead)
+		if err != nil || !ok {
+			return now.Add(e.PollInterval), err
+		}
+		interval := e.sweepInterval()
+		most := 0
+		for most < sweepBatch && !now.Before(s.due(s.Done+int64(most)+1, interval)) {
+			most++
+		}
+		if most == 0 {
+			return s.due(s.Done+1, interval), e.openedSweep(ctx, f.sweepLoop(), f.tables, s)
+		}
+		keys, err := e.State.KeysAfter(f.lead, s.After, most)
+		if err != nil {
+			return time.Time{}, errors.Join(errState, err)
+		}
+		if len(keys) == 0 {
+			end := s.due(s.Total, interval)
+			if now.Before(end) {
+				return end, nil
+			}
+			s = s.next(now, interval, e.State.Count(f.lead))
+		} else {
+			s.After, s.Done = keys[len(keys)-1], s.Done+int64(len(keys))
+			if err := f.sweepLists(ctx, slices.Concat(f.takeTouched(len(keys)), keys)); err != nil {
+				return time.Time{}, err
+			}
+		}
+		u := &cdc.Unit{Scan: f.sweepLoop().name, Changes: changes(f.tables, sectionSweep, s)}
+		if err := e.commit(ctx, u); err != nil {
+			return time.Time{}, err
+		}
+	}
+}
+
+func (f *follower) sweepLoop() loop {
+	l := f.loop()
+	l.name += " sweep"
+	return l
+}
+
+// sweepLists reads the children of the parents. One parent that cannot be read does
+// not hold up the others: the follower tries it apart.
+func (f *follower) sweepLists(ctx context.Context, parents []string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(max(1, f.e.Concurrency/len(f.e.followers)))
+	for _, parent := range parents {
+		g.Go(func() error {
+			for attempt := 1; ; attempt++ {
+				err := f.one(ctx, parent, cdc.ClassSweep)
+				switch {
+				case err == nil:
+					return nil
+				case fatal(ctx, err), errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrUnauthorized):
+					return err
+				case attempt == 2:
+					f.putAside(parent)
+					return nil
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+// sweepAlways repeats a sweep whenever something is due, until ctx ends.
+func (e *Extractor) sweepAlways(ctx context.Context, l loop, sweep func(context.Context, time.Time) (time.Time, error)) error {
+	for {
+		var next time.Time
+		err := e.untilDone(ctx, l, func(ctx context.Context) (err error) {
+			next, err = sweep(ctx, time.Now())
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		// Never in a hurry: what became due in the meantime is read together.
+		if !sleep(ctx, max(time.Until(next), min(time.Second, e.PollInterval))) {
+			return nil
+		}
+	}
+}
