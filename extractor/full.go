@@ -21,43 +21,48 @@ func (f *fullReader) loop() loop {
 
 // read reads the list to its end. Rows are committed page by page. Rows that are
 // known and were not listed are confirmed (a 404 for the single object, or a second
-// complete list) before they are called gone.
+// complete list) before they are called gone. Then the table's snapshot is complete.
 func (f *fullReader) read(ctx context.Context) error {
-	seen, err := f.list(ctx)
+	seen, began, err := f.list(ctx)
 	if err != nil {
 		return err
 	}
 	missing, err := f.missing(seen)
-	if err != nil || len(missing) == 0 {
+	if err != nil {
 		return err
 	}
 	read := f.e.Clock.Begin()
 	defer f.e.Clock.End(read)
 	u := &cdc.Unit{Scan: f.loop().name}
-	if f.single {
+	if u.Changes, err = f.finished(began); err != nil {
+		return err
+	}
+	switch {
+	case len(missing) == 0:
+	case f.single:
 		for _, key := range missing {
 			if err := f.one(ctx, u, key); err != nil {
 				return err
 			}
 		}
-		return f.e.commit(ctx, u)
-	}
-	u.Sent = f.e.Clock.Now()
-	if seen, err = f.list(ctx); err != nil {
-		return err
-	}
-	u.Arrived = f.e.Clock.Now()
-	for _, key := range missing {
-		if !seen[key] {
-			u.Gone = append(u.Gone, cdc.Gone{Ref: cdc.Ref{Table: f.table, Key: key}})
+	default:
+		u.Sent = f.e.Clock.Now()
+		if seen, _, err = f.list(ctx); err != nil {
+			return err
+		}
+		u.Arrived = f.e.Clock.Now()
+		for _, key := range missing {
+			if !seen[key] {
+				u.Gone = append(u.Gone, cdc.Gone{Ref: cdc.Ref{Table: f.table, Key: key}})
+			}
 		}
 	}
 	return f.e.commit(ctx, u)
 }
 
-// list reads and commits the list once and returns the keys it held. With its last
-// page the table's first snapshot is complete.
-func (f *fullReader) list(ctx context.Context) (seen map[string]bool, err error) {
+// list reads and commits the list once. It returns the keys that it held and Lever's
+// time (ms) at its beginning.
+func (f *fullReader) list(ctx context.Context) (seen map[string]bool, began int64, err error) {
 	q := url.Values{}
 	if f.confidential {
 		q = f.e.query(nil)
@@ -65,13 +70,12 @@ func (f *fullReader) list(ctx context.Context) (seen map[string]bool, err error)
 	for k, v := range f.query {
 		q.Set(k, v)
 	}
-	began := int64(0)
 	key := f.e.selected[f.table].Key
 	for try := 0; ; try++ {
-		seen = map[string]bool{}
+		seen, began = map[string]bool{}, 0
 		err = f.e.pages(ctx, pageRead{
 			request: cdc.Request{Class: cdc.ClassRefresh, Path: f.path, Query: q, Limit: pageSize},
-			unit: func(p cdc.Page, next string) (*cdc.Unit, error) {
+			unit: func(p cdc.Page, _ string) (*cdc.Unit, error) {
 				if began == 0 {
 					began = p.Date.UnixMilli()
 				}
@@ -84,14 +88,11 @@ func (f *fullReader) list(ctx context.Context) (seen map[string]bool, err error)
 					seen[k] = true
 					u.Rows = append(u.Rows, cdc.Row{Table: f.table, Key: k, Fields: rec})
 				}
-				if next == "" {
-					u.Changes, err = f.finished(began)
-				}
-				return u, err
+				return u, nil
 			},
 		})
 		if !errors.Is(err, cdc.ErrInvalidOffset) || try == 2 {
-			return seen, err
+			return seen, began, err
 		}
 	}
 }
@@ -107,7 +108,7 @@ func (e *Extractor) inRange(rec map[string]any) bool {
 	return e.StartDate.IsZero() || !millis(rec["createdAt"]).Before(e.StartDate) || !millis(rec["updatedAt"]).Before(e.StartDate)
 }
 
-// finished are the changes that go with the last page.
+// finished are the changes that go with the end of a read that began then.
 func (f *fullReader) finished(began int64) ([]cdc.Change, error) {
 	tables := []string{f.table}
 	out := changes(tables, sectionFull, fullSection{At: began})

@@ -25,6 +25,7 @@ type listingReader struct {
 	e     *Extractor
 	feeds []*deletionFeed
 	pass  *listingPass // of the sweep; only its loop touches it
+	again *listingPass // of a snapshot that is not the first; only its loop touches it
 }
 
 func newListingReader(e *Extractor, l listing) *listingReader {
@@ -244,7 +245,7 @@ func (l *listingReader) increment(ctx context.Context) error {
 		at.Token = next
 		s := at
 		if next == "" {
-			s = incrementSection{Cursor: at.Began - l.e.Overlap.Milliseconds()}
+			s = incrementSection{Cursor: at.Began - l.e.Overlap.Milliseconds(), Scan: time.Now().UnixNano()}
 		}
 		u.Changes = changes(tables, sectionIncrement, s)
 		return u, nil
@@ -264,6 +265,7 @@ func (l *listingReader) increment(ctx context.Context) error {
 // Cursors that are there already stay.
 func (l *listingReader) opening(tables []string, began time.Time) []cdc.Change {
 	cursor := began.Add(-l.e.Overlap).UnixMilli()
+	scan := time.Now().UnixNano()
 	var out []cdc.Change
 	open := func(t, name string, v any) {
 		if l.e.State.Section(t, name) == nil {
@@ -272,7 +274,7 @@ func (l *listingReader) opening(tables []string, began time.Time) []cdc.Change {
 	}
 	into := set(tables)
 	for _, t := range tables {
-		open(t, sectionIncrement, incrementSection{Cursor: cursor})
+		open(t, sectionIncrement, incrementSection{Cursor: cursor, Scan: scan})
 	}
 	for _, f := range l.feeds {
 		for _, t := range f.tables {

@@ -2,6 +2,7 @@ package extractor
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/leverstream/leverstream/internal/cdc"
@@ -38,6 +39,9 @@ type snapshotSection struct {
 	// Updated says that all windows are done and the older records are being read that
 	// were updated since the start date.
 	Updated bool `json:"updated,omitempty"`
+	// Check says that everything was read, and that the rows which are known and were
+	// not among it are being asked for. A first snapshot knows of none.
+	Check bool `json:"check,omitempty"`
 }
 
 // incrementSection is the cursor of a listing's increment.
@@ -48,6 +52,9 @@ type incrementSection struct {
 	// and the page to read next.
 	Began int64  `json:"began,omitempty"`
 	Token string `json:"token,omitempty"`
+	// Scan is the number of the last scan that was finished. Tables with the same one
+	// are in step: the scan has read what is new for all of them.
+	Scan int64 `json:"scan,omitempty"`
 }
 
 // deletionsSection is the cursor of a deletion feed.
@@ -72,6 +79,9 @@ type childrenSection struct {
 	Retry map[string]int64 `json:"retry,omitempty"`
 }
 
+// ErrBookmark says that a bookmark cannot be understood. Nothing was read or written.
+var ErrBookmark = errors.New("the bookmark cannot be understood")
+
 // section reads a table's section into v and reports whether it was there.
 func section(s State, table, name string, v any) (bool, error) {
 	raw := s.Section(table, name)
@@ -79,7 +89,7 @@ func section(s State, table, name string, v any) (bool, error) {
 		return false, nil
 	}
 	if err := json.Unmarshal(raw, v); err != nil {
-		return false, fmt.Errorf("bookmark of %s: section %q is damaged: %w; remove the section from the bookmark to have it read again", table, name, err)
+		return false, fmt.Errorf("%w: bookmark of %s: section %q: %w; remove the section to have it read again", ErrBookmark, table, name, err)
 	}
 	return true, nil
 }

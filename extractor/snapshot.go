@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,6 +38,12 @@ func (l *listingReader) snapshot(ctx context.Context) error {
 		}
 		if len(tables) == 0 {
 			return nil
+		}
+		if at.Check {
+			if err := l.endSnapshot(ctx, tables, at); err != nil {
+				return err
+			}
+			continue
 		}
 		err = l.readWindow(ctx, tables, &at)
 		if errors.Is(err, cdc.ErrInvalidOffset) && restarts < 3 {
@@ -101,7 +108,9 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 		if at.Began == 0 {
 			at.Began = p.Date.UnixMilli()
 			u.Changes = l.opening(tables, p.Date)
+			l.again = newListingPass(at.Began, at.Kind != cdc.SnapshotFirst)
 		}
+		l.again.note(p.Data)
 		at.Token = next
 		switch {
 		case probe && l.windows && next != "":
@@ -115,6 +124,9 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 		if at.Complete && l.windows && !l.e.StartDate.IsZero() && !at.Updated {
 			at.Complete, at.Updated = false, true
 		}
+		if at.Complete && at.Kind != cdc.SnapshotFirst {
+			at.Complete, at.Check = false, true
+		}
 		u.Changes = append(u.Changes, changes(tables, cdc.SectionSnapshot, at.saved())...)
 		return u, nil
 	}
@@ -126,6 +138,26 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 		// one goes on in windows.
 		firstOnly: probe && l.windows,
 	})
+}
+
+// endSnapshot asks for the known rows that a repeated snapshot has not seen, and
+// completes it. If it was interrupted nobody remembers what it has seen; then it is read
+// once more.
+func (l *listingReader) endSnapshot(ctx context.Context, tables []string, at snapshotSection) error {
+	next := snapshotSection{Snapshot: at.Snapshot}
+	if l.again != nil && l.again.began == at.Began {
+		for _, t := range tables {
+			if !slices.Contains(l.tables, t) {
+				continue // its lists were complete
+			}
+			if err := l.vanished(ctx, l.again, t, l.loop("snapshot").name); err != nil {
+				return err
+			}
+		}
+		next.Complete, next.Began = true, at.Began
+	}
+	l.again = nil
+	return l.e.commit(ctx, &cdc.Unit{Scan: l.loop("snapshot").name, Changes: changes(tables, cdc.SectionSnapshot, next)})
 }
 
 // floor is the createdAt (ms) before which nothing is read; nil if there is none.

@@ -23,6 +23,8 @@ const (
 	PhaseDegraded Phase = "degraded"
 	// PhaseHolding: too many rows are missing to believe it at once (the delete guard).
 	PhaseHolding Phase = "holding"
+	// PhasePaused: an operator has paused the table, or its parent.
+	PhasePaused Phase = "paused"
 	// PhaseForbidden: the key has no permission for one of the table's lists.
 	PhaseForbidden Phase = "forbidden"
 	// PhaseUnauthorized: Lever does not accept the credentials.
@@ -54,6 +56,7 @@ type Status struct {
 	order  []string
 	tables map[string]*TableStatus
 	loops  map[string]*trouble
+	paused map[string]bool
 	lists  int64
 	sweep  time.Duration
 }
@@ -66,7 +69,7 @@ type trouble struct {
 
 // NewStatus returns a status in which nothing has happened yet.
 func NewStatus(tables []cdc.Table) *Status {
-	s := &Status{tables: map[string]*TableStatus{}, loops: map[string]*trouble{}}
+	s := &Status{tables: map[string]*TableStatus{}, loops: map[string]*trouble{}, paused: map[string]bool{}}
 	for _, t := range tables {
 		s.order = append(s.order, t.Name)
 		s.tables[t.Name] = &TableStatus{Table: t.Name, Phase: PhaseWaiting}
@@ -94,6 +97,10 @@ func (s *Status) Tables(complete func(table string) bool) []TableStatus {
 		out = append(out, t)
 	}
 	for i := range out {
+		if s.paused[out[i].Table] {
+			out[i].Phase, out[i].Error = PhasePaused, ""
+			continue
+		}
 		for _, l := range s.loops {
 			for _, name := range l.tables {
 				if name == out[i].Table {
@@ -144,6 +151,13 @@ func (s *Status) aside(l loop, n int) {
 	for _, t := range l.tables {
 		s.tables[t].Aside = n
 	}
+}
+
+// SetPaused notes whether a table is paused.
+func (s *Status) SetPaused(table string, paused bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.paused[table] = paused
 }
 
 // sweeping notes the time of one pass of the sweep.

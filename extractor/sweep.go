@@ -91,7 +91,7 @@ func (e *Extractor) openSweep(tables []string, lead string) (s sweepSection, ok 
 			x = sweepSection{Began: time.Now().UnixMilli(), Total: e.State.Count(lead)}
 		}
 		// Tables that stand at different places start at the one that is behind.
-		if first || x.Done < s.Done {
+		if first || x.Began < s.Began || x.Began == s.Began && x.Done < s.Done {
 			s, first = x, false
 		}
 	}
@@ -127,7 +127,7 @@ func (l *listingReader) sweep(ctx context.Context, now time.Time) (next time.Tim
 			return due, e.openedSweep(ctx, l.loop("sweep"), tables, s)
 		}
 		if l.pass == nil || l.pass.began != s.Began || s.Done == 0 {
-			l.pass = &listingPass{began: s.Began, whole: s.Done == 0, seed: maphash.MakeSeed()}
+			l.pass = newListingPass(s.Began, s.Done == 0)
 		}
 		if err := l.sweepWindow(ctx, tables, s, now, interval); err != nil {
 			l.pass.whole = false
@@ -145,9 +145,9 @@ func (e *Extractor) openedSweep(ctx context.Context, l loop, tables []string, s 
 	return e.commit(ctx, &cdc.Unit{Scan: l.name, Changes: changes(tables, sectionSweep, s)})
 }
 
-// listingPass is what a pass remembers in memory: which records it has seen. After a
-// restart that is not known, and the pass finds no missing rows; those whose children
-// are swept are found there.
+// listingPass is what a pass over a listing remembers in memory: which records it has
+// seen. After a restart that is not known, and the pass finds no missing rows; those
+// whose children are swept are found there.
 type listingPass struct {
 	began int64
 	whole bool
@@ -155,7 +155,25 @@ type listingPass struct {
 	seen  []uint64 // hashes of ids: eight bytes for each record
 }
 
-func (p *listingPass) note(id string) { p.seen = append(p.seen, maphash.String(p.seed, id)) }
+func newListingPass(began int64, whole bool) *listingPass {
+	return &listingPass{began: began, whole: whole, seed: maphash.MakeSeed()}
+}
+
+// note notes records as seen. A pass that is not whole, or nil, needs none.
+func (p *listingPass) note(records []map[string]any) {
+	if p == nil || !p.whole {
+		return
+	}
+	for _, rec := range records {
+		p.seen = append(p.seen, maphash.String(p.seed, text(rec, "id")))
+	}
+}
+
+// missed says that no record with the key was seen. The hashes must be sorted.
+func (p *listingPass) missed(key string) bool {
+	_, ok := slices.BinarySearch(p.seen, maphash.String(p.seed, key))
+	return !ok
+}
 
 // sweepWindow reads one window, or the whole list if it has none. With the last one
 // the pass ends.
@@ -181,9 +199,7 @@ func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s swee
 				if err := l.add(ctx, u, p.Data, into, cdc.ClassSweep); err != nil {
 					return nil, err
 				}
-				for _, rec := range p.Data {
-					l.pass.note(text(rec, "id"))
-				}
+				l.pass.note(p.Data)
 				rows += len(p.Data)
 				return u, nil
 			},
@@ -210,7 +226,7 @@ func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s swee
 		}
 	}
 	if l.pass.whole {
-		if err := l.vanished(ctx, tables[0], s.Began); err != nil {
+		if err := l.vanished(ctx, l.pass, tables[0], l.loop("sweep").name); err != nil {
 			return err
 		}
 	}
@@ -222,28 +238,28 @@ func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s swee
 
 // vanished asks for every known row that the pass has not seen and that was not
 // written since it began.
-func (l *listingReader) vanished(ctx context.Context, table string, began int64) error {
+func (l *listingReader) vanished(ctx context.Context, pass *listingPass, table, scan string) error {
 	e := l.e
-	slices.Sort(l.pass.seen)
+	slices.Sort(pass.seen)
 	var missing []string
 	for key, err := range e.State.Keys(table) {
 		if err != nil {
 			return errors.Join(errState, err)
 		}
-		if _, ok := slices.BinarySearch(l.pass.seen, maphash.String(l.pass.seed, key)); ok {
+		if !pass.missed(key) {
 			continue
 		}
 		row, known, err := e.State.Row(table, key)
 		if err != nil {
 			return errors.Join(errState, err)
 		}
-		if known && row.ReadAt.UnixMilli() < began {
+		if known && row.ReadAt.UnixMilli() < pass.began {
 			missing = append(missing, key)
 		}
 	}
 	for _, key := range missing {
 		read := e.Clock.Begin()
-		u := &cdc.Unit{Scan: l.loop("sweep").name}
+		u := &cdc.Unit{Scan: scan}
 		err := l.single(ctx, u, key, cdc.ClassSweep)
 		if err == nil {
 			err = e.commit(ctx, u)

@@ -97,7 +97,11 @@ func serveHealth(ctx context.Context, c *config.Config, p *pipeline.Pipeline, lo
 		return func() {}, nil
 	}
 	done := make(chan error, 1)
-	go func() { done <- s.Serve(p, log) }()
+	served := server.Config{Health: p, Steering: p, Logger: log}
+	if c.Program.AdminToken.IsSet() {
+		served.AdminToken = c.Program.AdminToken.Read
+	}
+	go func() { done <- s.Serve(served) }()
 	return func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()

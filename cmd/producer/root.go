@@ -47,7 +47,7 @@ func exitCode(err error) int {
 	switch {
 	case err == nil:
 		return exitDone
-	case errors.As(err, &usage), errors.As(err, &settings), errors.As(err, &conflict), errors.Is(err, extractor.ErrOtherAccount):
+	case errors.As(err, &usage), errors.As(err, &settings), errors.As(err, &conflict), errors.Is(err, extractor.ErrOtherAccount), errors.Is(err, extractor.ErrBookmark):
 		return exitUsage
 	case errors.As(err, &owned):
 		return exitOwned

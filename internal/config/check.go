@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,6 +85,9 @@ func (c *Config) check(tables []cdc.Table, need Need, ps *problems) {
 	c.checkTopics(tables, ps)
 	c.checkTLS(ps)
 	c.checkSASL(ps)
+	if need&NeedLever != 0 {
+		c.checkAdmin(ps)
+	}
 	if c.Registry.Username == "" && c.Registry.Password.IsSet() {
 		ps.addf("SCHEMA_REGISTRY_USERNAME", "is not set, but the password is; set both or none")
 	}
@@ -146,6 +150,17 @@ func (c *Config) checkSASL(ps *problems) {
 	}
 }
 
+// checkAdmin sees to it that nobody else on a network can steer the program.
+func (c *Config) checkAdmin(ps *problems) {
+	addr := string(c.Program.HTTPAddr)
+	if addr == "" || ps.has("HTTP_ADDR") || ps.has("ADMIN_TOKEN") {
+		return
+	}
+	if host, _, err := net.SplitHostPort(addr); err == nil && !isLoopback(host) && !c.Program.AdminToken.IsSet() {
+		ps.addf("ADMIN_TOKEN", "is not set, but HTTP_ADDR is not loopback; set it (or ADMIN_TOKEN_FILE), or use 127.0.0.1")
+	}
+}
+
 // checkFiles reads the files once, so that a wrong name is reported now and not
 // by the first connection.
 func (c *Config) checkFiles(need Need, ps *problems) {
@@ -156,6 +171,7 @@ func (c *Config) checkFiles(need Need, ps *problems) {
 	}
 	if need&NeedLever != 0 {
 		secret("LEVER_TOKEN", c.Lever.Token)
+		secret("ADMIN_TOKEN", c.Program.AdminToken)
 	}
 	if need&NeedKafka != 0 {
 		secret("KAFKA_SASL_PASSWORD", c.Kafka.SASLPassword)

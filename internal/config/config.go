@@ -130,9 +130,10 @@ type Program struct {
 	// StateDir is the directory of the local copy of the state. It holds rows, so
 	// create it for its owner only.
 	StateDir string `envconfig:"STATE_DIR" shown:"user cache directory, else temporary" desc:"local copy of the state; may be deleted at any time, it is rebuilt from Kafka"`
-	// HTTPAddr is empty if nothing is served. Nothing that is served changes
-	// state, so other than loopback addresses need no token.
-	HTTPAddr Addr `envconfig:"HTTP_ADDR" default:"127.0.0.1:8080" desc:"address of health and status; off"`
+	// HTTPAddr is empty if nothing is served.
+	HTTPAddr Addr `envconfig:"HTTP_ADDR" default:"127.0.0.1:8080" desc:"address of health, status and admin; off"`
+	// AdminToken is required if HTTPAddr is not loopback.
+	AdminToken Secret `envconfig:"ADMIN_TOKEN" desc:"bearer token for what changes state; required if HTTP_ADDR is not loopback"`
 	// LogLevel is "debug", "info", "warn" or "error".
 	LogLevel string `envconfig:"LOG_LEVEL" default:"info" oneof:"debug info warn error" desc:"debug, info, warn or error"`
 	// LogFormat is "auto", "text" or "json".

@@ -212,16 +212,21 @@ func TestMistakes(t *testing.T) {
 		},
 		"what this version does not have is refused": {
 			vars: map[string]string{
-				"LEVER_HASH_KEY_FILE": "/x", "ADMIN_TOKEN": "x",
+				"LEVER_HASH_KEY_FILE":  "/x",
 				"KAFKA_SASL_MECHANISM": "OAUTHBEARER", "LEVER_OAUTH_TOKEN_FILE": "/x",
 			},
 			want: []string{
 				"KAFKA_SASL_MECHANISM: OAUTHBEARER is not supported by this version",
-				"ADMIN_TOKEN: is not supported by this version",
 				"LEVER_HASH_KEY_FILE: is not supported by this version",
 				"LEVER_OAUTH_TOKEN_FILE: is not supported by this version; use LEVER_TOKEN",
 			},
 		},
+		"admin on a network needs a token": {
+			need: NeedLever, vars: map[string]string{"HTTP_ADDR": ":8080", "LEVER_TOKEN": "x"},
+			want: []string{"ADMIN_TOKEN: is not set, but HTTP_ADDR is not loopback"},
+		},
+		"admin on a network with a token":  {need: NeedLever, vars: map[string]string{"HTTP_ADDR": "0.0.0.0:8080", "ADMIN_TOKEN": "x", "LEVER_TOKEN": "x"}},
+		"admin on loopback needs no token": {need: NeedLever, vars: map[string]string{"HTTP_ADDR": "[::1]:8080", "LEVER_TOKEN": "x"}},
 		"an unknown table gets a suggestion": {
 			vars: map[string]string{"LEVER_TABLES": "opportunites"},
 			want: []string{`LEVER_TABLES: "opportunites" is not a table; did you mean opportunities?`},

@@ -31,7 +31,6 @@ func unsupportedVariables() []unsupported {
 		{name: "KAFKA_SASL_TOKEN", instead: "use KAFKA_SASL_MECHANISM PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"},
 		{name: "KAFKA_SASL_MECHANISM", value: "OAUTHBEARER", instead: "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"},
 		{name: "KAFKA_SASL_MECHANISM", value: "AWS_MSK_IAM", instead: "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"},
-		{name: "ADMIN_TOKEN", instead: "remove it; nothing that is served changes state"},
 		{name: "LEVER_WEBHOOK_TOKEN", instead: remove + "; changes are found by polling"},
 	}
 }

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -14,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/kafkatest"
@@ -902,5 +905,227 @@ func TestATableCanBeLeftOutForAWhile(t *testing.T) {
 	h = w.check("selected again")
 	if h["candidates"].Ops["r"] != before["candidates r"] {
 		t.Errorf("candidates were snapshotted again: %v", h["candidates"].Ops)
+	}
+}
+
+// steered runs a pipeline, calls during with it once it replicates, and stops it when
+// the topics equal Lever.
+func (w *world) steered(when string, during func(p *Pipeline)) {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	defer cancel()
+	p := w.pipeline(Options{})
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	w.until(when, func() bool { return p.Ready() == nil })
+	during(p)
+	w.equal(when)
+	cancel()
+	w.must(<-done)
+}
+
+// equal waits until the topics equal Lever.
+func (w *world) equal(when string) {
+	w.t.Helper()
+	var last []string
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
+		if last = w.differences(w.histories()); len(last) == 0 {
+			return
+		}
+	}
+	w.t.Fatalf("%s: not equal within a minute: %d differences, %q", when, len(last), last[:min(5, len(last))])
+}
+
+// until waits for a condition.
+func (w *world) until(what string, holds func() bool) {
+	w.t.Helper()
+	for deadline := time.Now().Add(time.Minute); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.t.Fatalf("%s: not within a minute\n%s", what, w.log.String())
+		}
+	}
+}
+
+// complete says that the table's snapshot is.
+func complete(p *Pipeline, table string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.writer != nil && p.writer.Complete(table)
+}
+
+// A table is read again while changes go on: only what differs is written.
+func TestATableCanBeReadAgain(t *testing.T) {
+	w := newWorld(t, kafkatest.Best(t), sandbox.Options{Opportunities: 150, Seed: 41})
+	w.env["SWEEP_INTERVAL"] = "0"
+	w.once()
+	before := ops(w.check("first pass"))
+	ids := w.lever.IDs("opportunities")
+	w.must(w.lever.SilentEdit(ids[0]))
+	_, err := w.lever.AddOffer(ids[1])
+	w.must(err)
+	w.must(w.lever.RemoveOffer(w.lever.IDs("offers")[0]))
+	// Gone without a feed.
+	w.must(w.lever.DeleteOpportunity(ids[2]))
+	w.between(edited(map[string]func(map[string]any){"/opportunities/deleted": func(body map[string]any) { body["data"] = []any{} }}))
+	w.steered("read again", func(p *Pipeline) {
+		for _, table := range extractor.Tables() {
+			if table.Parent == "" || strings.HasSuffix(table.Name, "_offers") {
+				w.must(p.Resnapshot(t.Context(), table.Name, false))
+			}
+		}
+		w.lever.Touch(ids[5])
+		w.until("complete", func() bool {
+			return complete(p, "opportunities") && complete(p, "opportunity_offers") && complete(p, "stages")
+		})
+	})
+	h := w.check("read again")
+	for table, x := range h {
+		if got := x.Ops["r"]; got != before[table+" r"] {
+			t.Errorf("%s: %d r, before %d", table, got, before[table+" r"])
+		}
+	}
+	for table, want := range map[string][3]int{"opportunities": {0, 2, 1}, "opportunity_offers": {1, 0, 1}} {
+		got := [3]int{h[table].Ops["c"], h[table].Ops["u"], h[table].Ops["d"]}
+		if got[0] != want[0] || got[1] != want[1] || got[2] < want[2] {
+			t.Errorf("%s: c, u, d %v, want %v", table, got, want)
+		}
+	}
+	incremental := 0
+	for _, events := range h["opportunities"].Events {
+		for _, e := range events {
+			if e["source"].(map[string]any)["snapshot"] == "incremental" {
+				incremental++
+			}
+		}
+	}
+	if incremental == 0 {
+		t.Error("no event says that it comes from the repeated snapshot")
+	}
+}
+
+// All rows of a table are written again.
+func TestATableCanBeWrittenAgain(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 120, Seed: 42})
+	w.env["SWEEP_INTERVAL"] = "0"
+	w.once()
+	before := w.check("first pass")
+	again := []string{"opportunities", "candidate_resumes", "opportunity_applications", "users", "requisitions", "postings"}
+	w.steered("written again", func(p *Pipeline) {
+		for _, table := range again {
+			w.must(p.Resnapshot(t.Context(), table, true))
+		}
+		w.until("complete", func() bool {
+			return !slices.ContainsFunc(again, func(table string) bool { return !complete(p, table) })
+		})
+	})
+	h := w.check("written again")
+	for table, x := range h {
+		want := before[table].Ops["r"]
+		if slices.Contains(again, table) {
+			want *= 2
+		}
+		if x.Ops["r"] != want || len(x.Ops) > 1 {
+			t.Errorf("%s: events %v, want %d r", table, x.Ops, want)
+		}
+	}
+}
+
+// A paused table is left alone, by the next process, too, until it is resumed.
+func TestATableCanBePaused(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 40, Seed: 43})
+	w.once()
+	w.steered("pause", func(p *Pipeline) {
+		w.must(p.Pause(t.Context(), "candidates"))
+		w.must(p.Pause(t.Context(), "opportunity_offers"))
+		if err := p.Pause(t.Context(), "nothing"); !errors.Is(err, ErrUnknownTable) {
+			t.Errorf("error %v", err)
+		}
+	})
+	w.lever.Mutate(40)
+	before := w.histories()
+	s, err := w.run(t.Context(), Options{Once: true})
+	w.must(err)
+	after := w.histories()
+	for _, table := range s.Tables {
+		want := strings.HasPrefix(table.Table, "candidate") || table.Table == "opportunity_offers"
+		if (table.Phase == extractor.PhasePaused) != want {
+			t.Errorf("%s is %s", table.Table, table.Phase)
+		}
+		for _, op := range []string{"c", "u"} {
+			if n := after[table.Table].Ops[op] - before[table.Table].Ops[op]; want && n != 0 {
+				t.Errorf("%s: %d %s while it was paused", table.Table, n, op)
+			}
+		}
+	}
+	w.steered("resume", func(p *Pipeline) {
+		w.must(p.Resume(t.Context(), "candidates"))
+		w.must(p.Resume(t.Context(), "opportunity_offers"))
+	})
+	w.check("resumed")
+}
+
+// What a topic's content depends on has changed: everything is written again, and what
+// is out of range is deleted.
+func TestAChangedStartDate(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 150, Seed: 44})
+	w.env["SWEEP_INTERVAL"] = "1ms"
+	w.once()
+	w.check("everything")
+	start := time.Now().AddDate(-1, -6, 0).UTC().Truncate(time.Second)
+	w.env["LEVER_START_DATE"] = start.Format(time.RFC3339)
+	w.once()
+	w.once()
+	h := w.histories()
+	for table, field := range map[string]string{"opportunities": "opportunities", "requisitions": "requisitions", "postings": "postings"} {
+		for key, r := range w.lever.Truth(field) {
+			inRange := !leverTime(r["createdAt"]).Before(start) || !leverTime(r["updatedAt"]).Before(start)
+			if _, there := h[table].Rows[key]; there != inRange {
+				t.Errorf("%s %s: in range %v, there %v", table, key, inRange, there)
+			}
+		}
+		if len(h[table].Problems) > 0 {
+			t.Errorf("%s: %v", table, h[table].Problems)
+		}
+	}
+	if h["opportunities"].Ops["d"] == 0 {
+		t.Error("no row left the range")
+	}
+	delete(w.env, "LEVER_START_DATE")
+	w.once()
+	w.check("everything again")
+}
+
+func TestAChangedWayToReadCandidates(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 40, Seed: 45})
+	w.once()
+	before := ops(w.histories())
+	w.env["LEVER_CANDIDATES"] = "native"
+	w.once()
+	h := w.check("native")
+	for _, table := range extractor.Tables() {
+		want := before[table.Name+" r"]
+		if strings.HasPrefix(table.Name, "candidate") {
+			want *= 2
+		}
+		if got := h[table.Name].Ops["r"]; got != want {
+			t.Errorf("%s: %d r, want %d", table.Name, got, want)
+		}
+	}
+}
+
+// The topic was deleted, and is written anew.
+func TestADeletedTopicIsWrittenAnew(t *testing.T) {
+	c := kafkatest.Best(t)
+	w := newWorld(t, c, sandbox.Options{Opportunities: 40, Seed: 46})
+	w.once()
+	adm := kadm.NewClient(c.Client(t))
+	for _, table := range []string{"opportunities", "candidate_offers", "stages"} {
+		_, err := adm.DeleteTopic(t.Context(), w.env["KAFKA_TOPIC_PREFIX"]+"."+table)
+		w.must(err)
+	}
+	w.once()
+	h := w.check("anew")
+	if n := len(h["opportunities"].Rows); h["opportunities"].Ops["r"] != n {
+		t.Errorf("%d rows, events %v", n, h["opportunities"].Ops)
 	}
 }

@@ -54,6 +54,7 @@ type Pipeline struct {
 	status  *extractor.Status
 	totals  totals
 	started time.Time
+	edits   chan edit
 	owned   bool // this process has owned the account; only Run touches it
 
 	mu     sync.Mutex
@@ -64,7 +65,7 @@ type Pipeline struct {
 
 // New returns a pipeline for the selected tables of the configuration.
 func New(c config.Config, o Options) (*Pipeline, error) {
-	p := &Pipeline{c: c, o: o, clock: cdc.NewClock(), phase: "starting", beat: time.Now(), started: time.Now()}
+	p := &Pipeline{c: c, o: o, edits: make(chan edit), clock: cdc.NewClock(), phase: "starting", beat: time.Now(), started: time.Now()}
 	selected := map[string]bool{}
 	for _, name := range c.Lever.Tables {
 		selected[name] = true
@@ -169,17 +170,6 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 	p.owned = true
 	p.setWriter(w)
 	defer p.setWriter(nil)
-	e, err := extractor.New(extractor.Config{
-		Tables: p.tables, Lever: p.lever, State: stateView{w}, Sink: w, Clock: p.clock,
-		Confidentiality: confidentiality, PollInterval: p.c.Lever.PollInterval,
-		RefreshInterval: p.c.Lever.RefreshInterval, Overlap: p.c.Lever.Overlap,
-		NativeCandidates: p.c.Lever.Candidates == native,
-		StartDate:        p.c.Lever.StartDate.Time, SweepInterval: p.c.Lever.SweepInterval, DeleteGuard: float64(p.c.Lever.DeleteGuard), Rate: p.c.Lever.Rate,
-		Concurrency: p.c.Lever.Concurrency, Logger: p.o.Logger, Status: p.status,
-	})
-	if err != nil {
-		return true, errors.Join(err, w.Close())
-	}
 	p.note("running")
 	p.o.Logger.Info("owner of the account; replicating", "account", wc.Account, "instance", wc.Instance, "tables", len(p.tables), "confidentiality", confidentiality, "lsn", w.LSN())
 
@@ -193,11 +183,7 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 		stopExtracting()
 		written <- err
 	}()
-	read := e.Run
-	if p.o.Once {
-		read = e.Once
-	}
-	readErr := read(extracting)
+	readErr := p.extract(extracting, w, confidentiality)
 	w.Drain()
 	patience := time.AfterFunc(drainTimeout, stopWriting)
 	writeErr := <-written
@@ -220,7 +206,7 @@ func (p *Pipeline) failed(ctx context.Context, wc publish.Config, err error) (do
 	var owned *publish.OwnedError
 	var fatal *publish.ConfigError
 	switch {
-	case errors.As(err, &owned), errors.As(err, &fatal), errors.Is(err, extractor.ErrOtherAccount):
+	case errors.As(err, &owned), errors.As(err, &fatal), errors.Is(err, extractor.ErrOtherAccount), errors.Is(err, extractor.ErrBookmark):
 		return true, err
 	case ctx.Err() != nil:
 		return true, fmt.Errorf("stopped before everything was committed; the next start goes on from the last commit: %w", err)

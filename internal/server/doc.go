@@ -3,6 +3,7 @@
 //
 // [Listen] opens the port, so that a taken one is reported before any work has
 // begun; [Server.Serve] then answers from a [Health]; [Probe] asks a running server,
-// for container health checks without a shell. Nothing here changes state: only GET
-// and HEAD are answered, so no token is needed on any address.
+// for container health checks without a shell. POST /tables/{table}/pause, /resume and
+// /resnapshot steer the program; that is the only thing that changes state, and needs a
+// bearer token on any address but loopback.
 package server

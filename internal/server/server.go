@@ -62,11 +62,21 @@ func Listen(ctx context.Context, addr string) (*Server, error) {
 // Addr returns the address with the port that is open.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Serve answers requests until Shutdown, and then returns nil. The logger gets
-// what goes wrong with single connections.
-func (s *Server) Serve(h Health, logger *slog.Logger) error {
-	s.http.Handler = handler(h)
-	s.http.ErrorLog = slog.NewLogLogger(logger.Handler(), slog.LevelDebug)
+// Config is what a Server answers from.
+type Config struct {
+	Health   Health
+	Steering Steering
+	// AdminToken returns the token without which nothing is steered. If it is nil, those
+	// who are on this machine may steer.
+	AdminToken func() (string, error)
+	// Logger gets what goes wrong with single connections.
+	Logger *slog.Logger
+}
+
+// Serve answers requests until Shutdown, and then returns nil.
+func (s *Server) Serve(c Config) error {
+	s.http.Handler = handler(c)
+	s.http.ErrorLog = slog.NewLogLogger(c.Logger.Handler(), slog.LevelDebug)
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", s.Addr(), err)
 	}
@@ -88,14 +98,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
-func handler(h Health) http.Handler {
+const textPlain = "text/plain; charset=utf-8"
+
+func handler(c Config) http.Handler {
+	h := c.Health
 	mux := http.NewServeMux()
+	admin(mux, c.Steering, c.AdminToken)
 	mux.HandleFunc("GET /livez", check(h.Live))
 	mux.HandleFunc("GET /readyz", check(h.Ready))
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		body, err := json.MarshalIndent(h.Status(), "", "  ")
 		if err != nil {
-			answer(w, http.StatusInternalServerError, "text/plain; charset=utf-8", "the status cannot be shown: "+err.Error())
+			answer(w, http.StatusInternalServerError, textPlain, "the status cannot be shown: "+err.Error())
 			return
 		}
 		answer(w, http.StatusOK, "application/json", string(body))
@@ -110,7 +124,7 @@ func check(healthy func() error) http.HandlerFunc {
 		if err := healthy(); err != nil {
 			status, text = http.StatusServiceUnavailable, err.Error()
 		}
-		answer(w, status, "text/plain; charset=utf-8", text)
+		answer(w, status, textPlain, text)
 	}
 }
 

@@ -47,7 +47,7 @@ func serve(t *testing.T, addr string, h Health) *Server {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(h, slog.New(slog.DiscardHandler)) }()
+	go func() { served <- s.Serve(Config{Health: h, Steering: &helm{}, Logger: slog.New(slog.DiscardHandler)}) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()

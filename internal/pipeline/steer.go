@@ -1,0 +1,171 @@
+package pipeline
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/leverstream/leverstream/extractor"
+	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/publish"
+)
+
+// Errors of steering a pipeline.
+var (
+	// ErrUnknownTable: no such table is selected.
+	ErrUnknownTable = errors.New("is not one of the selected tables")
+	// ErrNotRunning: this process does not replicate the account at the moment.
+	ErrNotRunning = errors.New("this producer does not replicate the account at the moment; see /readyz")
+)
+
+// An edit is a change of bookmarks that an operator asked for. It is committed while
+// nothing reads from Lever, so that no scan under way overwrites it.
+type edit struct {
+	changes func(w *publish.Writer) []cdc.Change
+	done    chan error
+}
+
+// Pause stops reading a table, until Resume, whatever is restarted meanwhile. The tables
+// under it are paused with it. What happens in Lever in the meantime is found by Resume.
+func (p *Pipeline) Pause(ctx context.Context, table string) error {
+	return p.setPaused(ctx, table, json.RawMessage("true"))
+}
+
+// Resume goes on reading a table that was paused, from where it was.
+func (p *Pipeline) Resume(ctx context.Context, table string) error {
+	return p.setPaused(ctx, table, nil)
+}
+
+func (p *Pipeline) setPaused(ctx context.Context, table string, value json.RawMessage) error {
+	return p.edit(ctx, table, func(*publish.Writer) []cdc.Change {
+		return []cdc.Change{{Table: table, Section: cdc.SectionPaused, Value: value}}
+	})
+}
+
+// Resnapshot reads a table again from its beginning while changes go on being followed.
+// Only what differs is written, or all rows if all is true (see extractor.Resnapshot).
+func (p *Pipeline) Resnapshot(ctx context.Context, table string, all bool) error {
+	return p.edit(ctx, table, func(w *publish.Writer) []cdc.Change {
+		kind := cdc.SnapshotIncremental
+		if all {
+			kind = cdc.SnapshotAll
+		}
+		return extractor.Resnapshot(table, kind, w.LSN())
+	})
+}
+
+// Selected says whether the table is replicated, or paused.
+func (p *Pipeline) Selected(table string) bool {
+	return slices.ContainsFunc(p.tables, func(t cdc.Table) bool { return t.Name == table })
+}
+
+// edit has the changes committed. It returns when they are.
+func (p *Pipeline) edit(ctx context.Context, table string, changes func(w *publish.Writer) []cdc.Change) error {
+	if !p.Selected(table) {
+		return fmt.Errorf("%q %w: %s", table, ErrUnknownTable, strings.Join(names(p.tables), ", "))
+	}
+	if p.o.Once || p.Ready() != nil {
+		return ErrNotRunning
+	}
+	e := edit{changes: changes, done: make(chan error, 1)}
+	select {
+	case p.edits <- e:
+	case <-ctx.Done():
+		return fmt.Errorf("%w (%w)", ErrNotRunning, ctx.Err())
+	}
+	select {
+	case err := <-e.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func names(tables []cdc.Table) []string {
+	out := make([]string, len(tables))
+	for i, t := range tables {
+		out[i] = t.Name
+	}
+	return out
+}
+
+// extract runs an extractor until ctx ends or it fails. For an edit it is stopped and
+// another one goes on from the bookmarks.
+func (p *Pipeline) extract(ctx context.Context, w *publish.Writer, confidentiality string) error {
+	for {
+		tables := p.running(w)
+		e, err := p.extractor(w, tables, confidentiality)
+		if err != nil {
+			return err
+		}
+		if p.o.Once {
+			return e.Once(ctx)
+		}
+		extracting, stop := context.WithCancel(ctx)
+		ended := make(chan error, 1)
+		go func() {
+			err := e.Run(extracting)
+			if err == nil {
+				<-extracting.Done() // all tables are paused
+			}
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			stop()
+			return err
+		case change := <-p.edits:
+			stop()
+			err := <-ended
+			if err == nil {
+				err = commit(ctx, w, change.changes(w))
+			}
+			change.done <- err
+			if err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// commit commits changes of bookmarks.
+func commit(ctx context.Context, w *publish.Writer, changes []cdc.Change) error {
+	results, err := w.Submit(ctx, &cdc.Unit{Scan: "edit", Changes: changes})
+	if err != nil {
+		return err
+	}
+	select {
+	case r := <-results:
+		return r.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// running returns the tables that are not paused, and whose parent is not either.
+func (p *Pipeline) running(w *publish.Writer) []cdc.Table {
+	paused := map[string]bool{}
+	for _, t := range p.tables {
+		var is bool
+		if raw := w.Section(t.Name, cdc.SectionPaused); raw != nil {
+			is = json.Unmarshal(raw, &is) == nil && is
+		}
+		paused[t.Name] = is || paused[t.Parent]
+		p.status.SetPaused(t.Name, paused[t.Name])
+	}
+	return slices.DeleteFunc(slices.Clone(p.tables), func(t cdc.Table) bool { return paused[t.Name] })
+}
+
+func (p *Pipeline) extractor(w *publish.Writer, tables []cdc.Table, confidentiality string) (*extractor.Extractor, error) {
+	c := p.c.Lever
+	return extractor.New(extractor.Config{
+		Tables: tables, Lever: p.lever, State: stateView{w}, Sink: w, Clock: p.clock,
+		NativeCandidates: c.Candidates == native, Confidentiality: confidentiality, StartDate: c.StartDate.Time,
+		PollInterval: c.PollInterval, RefreshInterval: c.RefreshInterval, SweepInterval: c.SweepInterval, Overlap: c.Overlap,
+		DeleteGuard: float64(c.DeleteGuard), Rate: c.Rate, Concurrency: c.Concurrency,
+		Logger: p.o.Logger, Status: p.status,
+	})
+}

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+)
+
+// helm notes what it was told.
+type helm struct {
+	told []string
+	err  error
+}
+
+func (h *helm) note(what string) error { h.told = append(h.told, what); return h.err }
+
+func (h *helm) Pause(_ context.Context, table string) error  { return h.note("pause " + table) }
+func (h *helm) Resume(_ context.Context, table string) error { return h.note("resume " + table) }
+func (h *helm) Resnapshot(_ context.Context, table string, all bool) error {
+	if all {
+		return h.note("resnapshot all of " + table)
+	}
+	return h.note("resnapshot " + table)
+}
+func (h *helm) Selected(table string) bool { return table == "stages" }
+
+func TestSteering(t *testing.T) {
+	const token = "a secret"
+	for name, test := range map[string]struct {
+		method, path, host string
+		token              bool
+		header             map[string]string
+		err                error
+		want               int
+		told               string
+	}{
+		"pause":                     {path: "/tables/stages/pause", want: 200, told: "pause stages"},
+		"resume":                    {path: "/tables/stages/resume", want: 200, told: "resume stages"},
+		"resnapshot":                {path: "/tables/stages/resnapshot", want: 200, told: "resnapshot stages"},
+		"resnapshot all":            {path: "/tables/stages/resnapshot?all=true", want: 200, told: "resnapshot all of stages"},
+		"an error is shown":         {path: "/tables/stages/pause", err: errors.New("waiting for Kafka"), want: 503, told: "pause stages"},
+		"an unknown table":          {path: "/tables/nothing/pause", want: 404},
+		"an unknown action":         {path: "/tables/stages/drop", want: 404},
+		"GET changes nothing":       {method: http.MethodGet, path: "/tables/stages/pause", want: 405},
+		"with the token":            {path: "/tables/stages/pause", token: true, host: "producer.example", header: map[string]string{"Authorization": "Bearer " + token}, want: 200, told: "pause stages"},
+		"without the token":         {path: "/tables/stages/pause", token: true, want: 401},
+		"with another token":        {path: "/tables/stages/pause", token: true, header: map[string]string{"Authorization": "Bearer a secre"}, want: 401},
+		"with a password":           {path: "/tables/stages/pause", token: true, header: map[string]string{"Authorization": "Basic " + token}, want: 401},
+		"under another name":        {path: "/tables/stages/pause", host: "evil.example:8080", want: 403},
+		"from a page":               {path: "/tables/stages/pause", header: map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, want: 403},
+		"from a page, by its token": {path: "/tables/stages/pause", token: true, header: map[string]string{"Origin": "https://evil.example", "Authorization": "Bearer " + token}, want: 403},
+		"IPv6 loopback":             {path: "/tables/stages/pause", host: "[::1]:8080", want: 200, told: "pause stages"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &helm{err: test.err}
+			c := Config{Health: &fake{}, Steering: h, Logger: slog.New(slog.DiscardHandler)}
+			if test.token {
+				c.AdminToken = func() (string, error) { return token, nil }
+			}
+			method, host := http.MethodPost, "127.0.0.1:8080"
+			if test.method != "" {
+				method = test.method
+			}
+			if test.host != "" {
+				host = test.host
+			}
+			r := httptest.NewRequest(method, "http://"+host+test.path, nil)
+			for k, v := range test.header {
+				r.Header.Set(k, v)
+			}
+			w := httptest.NewRecorder()
+			handler(c).ServeHTTP(w, r)
+			if w.Code != test.want || strings.Join(h.told, ",") != test.told {
+				t.Errorf("%d %q, told %v; want %d, told %q", w.Code, w.Body, h.told, test.want, test.told)
+			}
+			if strings.Contains(w.Body.String(), token) {
+				t.Error("the answer holds the token")
+			}
+		})
+	}
+}
+
+func TestAnAdminTokenThatCannotBeReadOpensNothing(t *testing.T) {
+	h := &helm{}
+	for _, read := range []func() (string, error){
+		func() (string, error) { return "", errors.New("no file") },
+		func() (string, error) { return "", nil },
+	} {
+		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/tables/stages/pause", nil)
+		r.Header.Set("Authorization", "Bearer ")
+		w := httptest.NewRecorder()
+		handler(Config{Health: &fake{}, Steering: h, AdminToken: read, Logger: slog.New(slog.DiscardHandler)}).ServeHTTP(w, r)
+		if w.Code != http.StatusServiceUnavailable || len(h.told) > 0 {
+			t.Errorf("%d, told %v", w.Code, h.told)
+		}
+	}
+}
