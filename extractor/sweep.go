@@ -130,7 +130,6 @@ func (l *listingReader) sweep(ctx context.Context, now time.Time) (next time.Tim
 			l.pass = newListingPass(s.Began, s.Done == 0)
 		}
 		if err := l.sweepWindow(ctx, tables, s, now, interval); err != nil {
-			l.pass.whole = false
 			return time.Time{}, err
 		}
 	}
@@ -230,7 +229,6 @@ func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s swee
 			return err
 		}
 	}
-	l.pass = nil
 	return e.commit(ctx, &cdc.Unit{
 		Scan: l.loop("sweep").name, Changes: changes(tables, sectionSweep, s.next(now, interval, e.State.Count(tables[0]))),
 	})

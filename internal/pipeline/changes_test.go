@@ -104,6 +104,32 @@ func TestRowsThatVanishWithoutAFeedAreDeleted(t *testing.T) {
 	}
 }
 
+// The producer was down for 40 days: the feed is read in windows that Lever allows.
+func TestDeletionsOfAPauseOfFortyDays(t *testing.T) {
+	var later atomic.Bool
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 40, Seed: 15, Now: func() time.Time {
+		if later.Load() {
+			return time.Now().AddDate(0, 0, 40)
+		}
+		return time.Now()
+	}})
+	w.env["SWEEP_INTERVAL"] = "0"
+	w.once()
+	ids := w.lever.IDs("opportunities")
+	w.must(w.lever.DeleteOpportunity(ids[0]))
+	later.Store(true)
+	w.must(w.lever.DeleteOpportunity(ids[1]))
+	w.must(w.lever.DeletePosting(w.lever.IDs("postings")[0]))
+	w.lever.ResetRequests()
+	w.once()
+	if n := w.check("after the pause")["opportunities"].Ops["d"]; n != 2 {
+		t.Errorf("%d deletes, want 2", n)
+	}
+	if n := w.lever.Requests()["/opportunities/deleted"]; n != 2 {
+		t.Errorf("the feed was read in %d windows, want 2", n)
+	}
+}
+
 // A backend that is broken shows empty lists and answers 404, with status 200 or not.
 func TestMassDeletesAreHeld(t *testing.T) {
 	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 20, Seed: 11})
@@ -348,6 +374,7 @@ func TestEveryKindOfChangeArrives(t *testing.T) {
 		{"user added", func() error { l.AddUser(); return nil }, map[string]int{"users c": 1}},
 		{"user edited", func() error { return l.EditUser(first("users")) }, map[string]int{"users u": 1}},
 		{"user deactivated", func() error { return l.DeactivateUser(l.AddUser()) }, map[string]int{"users c": 1}},
+		{"a known user deactivated", func() error { return l.DeactivateUser(l.IDs("users")[1]) }, map[string]int{"users u": 1}},
 		{"user removed", func() error { return l.RemoveUser(first("users")) }, map[string]int{"users d": 1}},
 		{"person anonymised", func() error {
 			parent, _ := w.parent("opportunity_applications")

@@ -95,6 +95,20 @@ func (m model) check(t *testing.T, s *Store, tables, parents []string, keys int)
 		if !slices.Equal(listed, rows) {
 			t.Fatalf("keys of %s: %q, want %q", table, listed, rows)
 		}
+		var paged []string
+		for after := ""; ; after = paged[len(paged)-1] {
+			page, err := s.KeysAfter(table, after, 2)
+			if err != nil || len(page) > 2 {
+				t.Fatalf("keys of %s after %q: %q %v", table, after, page, err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			paged = append(paged, page...)
+		}
+		if !slices.Equal(paged, rows) {
+			t.Fatalf("pages of keys of %s: %q, want %q", table, paged, rows)
+		}
 		got, err := s.Since(table, 5, 1000)
 		if err != nil {
 			t.Fatal(err)
