@@ -235,7 +235,7 @@ func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s swee
 }
 
 // vanished asks for every known row that the pass has not seen and that was not
-// written since it began.
+// surely written after it began.
 func (l *listingReader) vanished(ctx context.Context, pass *listingPass, table, scan string) error {
 	e := l.e
 	slices.Sort(pass.seen)
@@ -251,7 +251,8 @@ func (l *listingReader) vanished(ctx context.Context, pass *listingPass, table, 
 		if err != nil {
 			return errors.Join(errState, err)
 		}
-		if known && row.ReadAt.UnixMilli() < pass.began {
+		// Lever's Date counts full seconds: a row of the same second may be older.
+		if known && row.ReadAt.UnixMilli() <= pass.began {
 			missing = append(missing, key)
 		}
 	}

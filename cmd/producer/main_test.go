@@ -22,6 +22,8 @@ import (
 // The tests run this binary as the program.
 func TestMain(m *testing.M) {
 	if os.Getenv("PRODUCER_TEST_RUN") != "" {
+		armCrash()
+		limitFiles()
 		main()
 		return
 	}

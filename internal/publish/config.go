@@ -89,6 +89,8 @@ const (
 	// others believe it.
 	renewInterval = 10 * time.Second
 	freshFor      = 45 * time.Second
+	// watchFor is how long an owner whose record is not fresh is watched.
+	watchFor = renewInterval + 2*time.Second
 	// commitRing is the number of commit records that are kept in the state topic.
 	commitRing = 4096
 )

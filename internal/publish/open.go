@@ -13,6 +13,7 @@ import (
 
 	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/internal/change"
+	"github.com/leverstream/leverstream/internal/failpoint"
 	"github.com/leverstream/leverstream/internal/state"
 	"github.com/leverstream/leverstream/offsets"
 )
@@ -73,10 +74,16 @@ func (w *Writer) begin(ctx context.Context, adm *kadm.Client, cluster string) er
 	if err := w.readBookmarks(ctx, adm); err != nil {
 		return err
 	}
+	failpoint.Reach(failpoint.BookmarksRead)
 	if err := w.readState(ctx, adm); err != nil {
 		return err
 	}
-	return w.incarnate(ctx, adm)
+	failpoint.Reach(failpoint.StateRead)
+	if err := w.incarnate(ctx, adm); err != nil {
+		return err
+	}
+	failpoint.Reach(failpoint.Incarnated)
+	return nil
 }
 
 // discard frees what a failed Open holds.
@@ -169,6 +176,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	if _, _, err := w.client.ProducerID(ctx); err != nil {
 		return fmt.Errorf("become the owner of the account (transactional id leverstream-%s-%s): %w", w.c.Prefix, w.c.Account, err)
 	}
+	failpoint.Reach(failpoint.Fenced)
 	tx := transaction{w: w, now: time.Now()}
 	if err := tx.owner(false); err != nil {
 		return err
@@ -176,6 +184,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	if err := tx.commit(ctx); err != nil {
 		return fmt.Errorf("write the owner record: %w", err)
 	}
+	failpoint.Reach(failpoint.Owned)
 	if err := w.lockState(ctx, open, dir, id); err != nil {
 		return err
 	}

@@ -35,16 +35,35 @@ func readOwner(ctx context.Context, c *Config, adm *kadm.Client) (owner offsets.
 	return owner, ok, err
 }
 
-// standby waits until the account has no live owner.
+// standby waits until the account has no live owner. Clocks of two machines may differ,
+// so an owner whose record looks old, or comes from the future, is watched until it
+// should have renewed it: two producers that take each other for dead would depose each
+// other for ever.
 func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets.Owner) bool) error {
 	const look = 2 * time.Second
-	said := time.Time{}
+	var said, changed time.Time
+	var last offsets.Owner
+	var patience time.Duration
 	for {
 		owner, ok, err := readOwner(ctx, c, adm)
 		if err != nil {
 			return err
 		}
-		if !ok || owner.Released || owner.Instance == c.Instance || !owner.FreshAt(time.Now(), freshFor) || dead(owner) {
+		if !ok || owner.Released || owner.Instance == c.Instance || dead(owner) {
+			return nil
+		}
+		now := time.Now()
+		switch {
+		case changed.IsZero():
+			age := now.Sub(time.UnixMilli(owner.Renewed))
+			patience = watchFor
+			if age >= 0 && age < freshFor {
+				patience = max(patience, freshFor-age)
+			}
+			last, changed = owner, now
+		case owner != last:
+			last, changed, patience = owner, now, freshFor
+		case now.Sub(changed) >= patience:
 			return nil
 		}
 		if c.TakeOver {
@@ -55,7 +74,7 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 			c.Logger.Warn("standby: another producer owns the account; waiting until it stops (--take-over replaces it)",
 				"account", c.Account, "instance", owner.Instance, "host", owner.Host, "pid", owner.PID,
 				"renewed", time.UnixMilli(owner.Renewed).UTC().Format(time.RFC3339))
-			said = time.Now()
+			said = now
 		}
 		select {
 		case <-ctx.Done():

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/leverstream/leverstream/internal/failpoint"
 	"github.com/leverstream/leverstream/internal/state"
 )
 
@@ -108,7 +109,9 @@ func (r *reading) apply(rec *kgo.Record) error {
 	if err != nil {
 		return where(err)
 	}
-	r.records++
+	if r.records++; r.rebuild {
+		failpoint.Reach(failpoint.Rebuilding)
+	}
 	if r.pending++; r.pending >= batchRecords {
 		if err := r.batch.Commit(); err != nil {
 			return err

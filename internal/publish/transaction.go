@@ -10,11 +10,11 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/internal/change"
+	"github.com/leverstream/leverstream/internal/failpoint"
 	"github.com/leverstream/leverstream/internal/state"
 	"github.com/leverstream/leverstream/offsets"
-
-	"github.com/leverstream/leverstream/avro"
 )
 
 // transaction is one Kafka transaction in the making.
@@ -154,12 +154,16 @@ func (t *transaction) commit(ctx context.Context) error {
 	if err := w.client.BeginTransaction(); err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
+	failpoint.Reach(failpoint.Begun)
 	var (
 		wg     sync.WaitGroup
 		mu     sync.Mutex
 		failed error
 	)
-	for _, r := range t.records {
+	for i, r := range t.records {
+		if i == len(t.records)/2 {
+			failpoint.Reach(failpoint.Producing)
+		}
 		wg.Add(1)
 		w.client.Produce(ctx, r, func(r *kgo.Record, err error) {
 			defer wg.Done()
@@ -178,9 +182,11 @@ func (t *transaction) commit(ctx context.Context) error {
 	if failed != nil {
 		return errors.Join(failed, w.abort())
 	}
+	failpoint.Reach(failpoint.Produced)
 	if err := w.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
 		return errors.Join(fmt.Errorf("commit a transaction: %w", err), w.abort())
 	}
+	failpoint.Reach(failpoint.Committed)
 	w.commits++
 	if t.owned {
 		w.renewed = t.now

@@ -13,6 +13,7 @@ import (
 
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/change"
+	"github.com/leverstream/leverstream/internal/failpoint"
 	"github.com/leverstream/leverstream/internal/state"
 	"github.com/leverstream/leverstream/offsets"
 )
@@ -210,16 +211,19 @@ func (w *Writer) commit(ctx context.Context, group []submission) (n int, err err
 		w.settle(group, results)
 		return len(group), nil
 	}
+	failpoint.Reach(failpoint.Compared)
 	if err := tx.commit(ctx); err != nil {
 		return 0, err
 	}
 	if err := tx.store(g); err != nil {
 		return 0, fmt.Errorf("write the local state: %w", err)
 	}
+	failpoint.Reach(failpoint.Stored)
 	w.mu.Lock()
 	w.bookmarks, w.lsn = pending, g.LSN()
 	w.mu.Unlock()
 	w.settle(group, results)
+	failpoint.Reach(failpoint.Settled)
 	drift := w.reportDrift(g)
 	if w.c.Committed != nil {
 		w.c.Committed(Commit{Units: len(group), Rows: g.Rows, Events: len(g.Events), Letters: len(g.Letters), Drift: drift, LSN: g.LSN(), Bytes: tx.bytes, Took: time.Since(began)})
@@ -278,6 +282,7 @@ func (w *Writer) release(ctx context.Context) error {
 	if err := tx.commit(ctx); err != nil {
 		return err
 	}
+	failpoint.Reach(failpoint.Released)
 	return tx.store(nil)
 }
 

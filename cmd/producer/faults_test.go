@@ -1,0 +1,554 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/leverstream/leverstream/extractor"
+	"github.com/leverstream/leverstream/internal/failpoint"
+	"github.com/leverstream/leverstream/internal/kafkatest"
+	"github.com/leverstream/leverstream/internal/sandbox"
+)
+
+// These tests break the program, Kafka, the registry and Lever while it works. The
+// verdict is always the same: an independent reader folds the topics, compares them with
+// what Lever serves, and looks for breaks and repetitions in every key's chain of events.
+//
+// Those that break a broker need a Kafka that can be broken: TEST_KAFKA_CONTROL names a
+// program that takes "kill N", "stop N", "start N", "freeze N", "thaw N" for broker N and
+// "kill registry", "start registry".
+
+var (
+	kills = flag.Int("kills", 6, "how often TestKillsAtRandomMoments kills the program")
+	long  = flag.Bool("long", false, "run the tests that wait for timeouts of a minute")
+)
+
+// crashAt makes the program kill itself, in TestMain, at the n-th visit of a point.
+const crashAt = "PRODUCER_TEST_CRASH"
+
+func armCrash() {
+	name, count, ok := strings.Cut(os.Getenv(crashAt), ":")
+	if !ok {
+		return
+	}
+	left, err := strconv.Atoi(count)
+	if err != nil {
+		panic(err)
+	}
+	var mu sync.Mutex
+	failpoint.Hook(func(p failpoint.Point) {
+		mu.Lock()
+		defer mu.Unlock()
+		if string(p) != name {
+			return
+		}
+		if left--; left == 0 {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	})
+}
+
+// fixture is a simulated Lever behind a front that can be changed, and a cluster.
+type fixture struct {
+	t     *testing.T
+	c     kafkatest.Cluster
+	lever *sandbox.Lever
+	env   map[string]string
+
+	mu    sync.Mutex
+	front func(http.ResponseWriter, *http.Request, http.Handler)
+}
+
+func newFixture(t *testing.T, c kafkatest.Cluster, o sandbox.Options) *fixture {
+	t.Helper()
+	f := &fixture{t: t, c: c, lever: sandbox.New(o)}
+	server := httptest.NewServer(f)
+	t.Cleanup(server.CloseClientConnections)
+	t.Cleanup(func() { f.between(nil) })
+	f.env = map[string]string{
+		"LEVER_API_URL": server.URL + "/v1", "LEVER_TOKEN": "token", "LEVER_RATE": "2000", "LEVER_BURST": "100",
+		"KAFKA_BROKERS": strings.Join(c.Brokers, ","), "SCHEMA_REGISTRY_URL": c.RegistryURL,
+		"KAFKA_TOPIC_PREFIX": "f" + uuid.NewString()[:8], "KAFKA_REPLICATION_FACTOR": "1", "KAFKA_PARTITIONS": "3",
+		"POLL_INTERVAL": "100ms", "REFRESH_INTERVAL": "300ms", "SWEEP_INTERVAL": "1s", "STATE_DIR": t.TempDir(),
+	}
+	return f
+}
+
+func (f *fixture) between(front func(http.ResponseWriter, *http.Request, http.Handler)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.front = front
+}
+
+func (f *fixture) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	front := f.front
+	f.mu.Unlock()
+	if front == nil {
+		f.lever.ServeHTTP(w, r)
+		return
+	}
+	front(w, r, f.lever)
+}
+
+// start starts the program with the fixture's environment and more.
+func (f *fixture) start(more map[string]string, args ...string) *process {
+	f.t.Helper()
+	env := maps.Clone(f.env)
+	maps.Copy(env, more)
+	return start(f.t, env, args...)
+}
+
+// differences is the verdict: nothing if the topics equal Lever and nothing was repeated.
+func (f *fixture) differences() (out []string) {
+	f.t.Helper()
+	for _, table := range extractor.Tables() {
+		h := kafkatest.Fold(f.c.Read(f.t, f.env["KAFKA_TOPIC_PREFIX"]+"."+table.Name))
+		for _, d := range append(h.Problems, kafkatest.Differences(h.Rows, f.lever.Truth(table.Name))...) {
+			out = append(out, table.Name+": "+d)
+		}
+	}
+	return out
+}
+
+// converges waits until there are no differences.
+func (f *fixture) converges(p *process, within time.Duration) {
+	f.t.Helper()
+	var diffs []string
+	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		if diffs = f.differences(); len(diffs) == 0 {
+			return
+		}
+		select {
+		case <-p.ended:
+			f.t.Fatalf("it ended with %d:\n%s", p.status, p.out.String())
+		default:
+		}
+	}
+	f.t.Fatalf("not equal after %s: %d differences, %q\n%s", within, len(diffs), diffs[:min(3, len(diffs))], p.out.String())
+}
+
+// finish runs one clean pass and gives the verdict.
+func (f *fixture) finish() {
+	f.t.Helper()
+	f.start(nil, "run", "--once").exits(exitDone, 2*time.Minute)
+	if diffs := f.differences(); len(diffs) > 0 {
+		f.t.Errorf("%d differences, %q", len(diffs), diffs[:min(5, len(diffs))])
+	}
+}
+
+// The process dies between any two steps of a commit, or of becoming the owner.
+func TestACrashAtAnyPoint(t *testing.T) {
+	for _, point := range failpoint.Points() {
+		t.Run(string(point), func(t *testing.T) {
+			f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 60, Seed: 51})
+			crashes := 0
+			crash := func(n int, more map[string]string) {
+				env := map[string]string{crashAt: fmt.Sprintf("%s:%d", point, n)}
+				maps.Copy(env, more)
+				p := f.start(env, "run", "--once")
+				select {
+				case <-p.ended:
+				case <-time.After(time.Minute):
+					t.Fatalf("it did not end:\n%s", p.out.String())
+				}
+				if p.status != exitDone {
+					crashes++
+				}
+			}
+			crash(1, nil)
+			crash(3, nil)
+			f.lever.Mutate(20)
+			crash(1, nil)
+			crash(2, map[string]string{"STATE_DIR": t.TempDir()}) // rebuilds
+			f.lever.Mutate(20)
+			f.finish()
+			if crashes == 0 {
+				t.Error("the point was never reached")
+			}
+		})
+	}
+}
+
+// The process is killed at random moments while Lever changes. No scan begins again that
+// was more than a page, or a window, into its work.
+func TestKillsAtRandomMoments(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	const n, rate = 600, 400
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: n, Seed: seed})
+	f.env["LEVER_RATE"], f.env["SWEEP_INTERVAL"] = strconv.Itoa(rate), "0"
+	for range *kills {
+		p := f.start(nil, "run")
+		lives := time.Duration(300+random.IntN(2500)) * time.Millisecond
+		for began := time.Now(); time.Since(began) < lives; time.Sleep(20 * time.Millisecond) {
+			f.lever.Mutate(random.IntN(2))
+		}
+		p.signal(syscall.SIGKILL)
+		p.exits(-1, 10*time.Second)
+		if random.IntN(5) == 0 {
+			f.env["STATE_DIR"] = t.TempDir()
+		}
+	}
+	f.env["SWEEP_INTERVAL"] = "1s"
+	p := f.start(nil, "run")
+	f.converges(p, 2*time.Minute)
+	p.signal(syscall.SIGTERM)
+	p.exits(exitDone, 10*time.Second)
+	if diffs := f.differences(); len(diffs) > 0 {
+		t.Errorf("%d differences, %q", len(diffs), diffs[:min(5, len(diffs))])
+	}
+}
+
+// A stop with work in flight, a backlog, and a Lever that does not answer.
+func TestAStopIsShort(t *testing.T) {
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 400, Seed: 52})
+	var answered sync.Map
+	f.between(func(w http.ResponseWriter, r *http.Request, lever http.Handler) {
+		if strings.HasSuffix(r.URL.Path, "/offers") {
+			if _, again := answered.LoadOrStore("offers", true); again {
+				<-r.Context().Done() // hangs until the client gives up
+				return
+			}
+		}
+		lever.ServeHTTP(w, r)
+	})
+	p := f.start(nil, "run")
+	p.says("owner of the account", 30*time.Second)
+	for range 50 {
+		f.lever.Mutate(1)
+		time.Sleep(20 * time.Millisecond)
+	}
+	p.signal(syscall.SIGTERM)
+	p.exits(exitDone, 10*time.Second)
+	f.between(nil)
+	f.finish()
+}
+
+// Lever in all kinds of trouble, alone and all at once. Afterwards everything converges by
+// itself.
+func TestALeverInTrouble(t *testing.T) {
+	hang := func(_ http.ResponseWriter, r *http.Request, _ http.Handler) {
+		select {
+		case <-r.Context().Done():
+		case <-time.After(3 * time.Second):
+		}
+	}
+	status := func(code int, header map[string]string) func(http.ResponseWriter, *http.Request, http.Handler) {
+		return func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			for k, v := range header {
+				w.Header().Set(k, v)
+			}
+			w.WriteHeader(code)
+		}
+	}
+	troubles := map[string]func(http.ResponseWriter, *http.Request, http.Handler){
+		"500":            status(http.StatusInternalServerError, nil),
+		"429":            status(http.StatusTooManyRequests, map[string]string{"Retry-After": "0"}),
+		"a redirect":     status(http.StatusFound, map[string]string{"Location": "/v1/opportunities"}),
+		"no content":     status(http.StatusNoContent, nil),
+		"unauthorized":   status(http.StatusUnauthorized, nil),
+		"hangs":          hang,
+		"HTML with 200":  func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { fmt.Fprint(w, "<html>Welcome</html>") },
+		"empty JSON":     func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { fmt.Fprint(w, "{}") },
+		"JSON of a list": func(w http.ResponseWriter, _ *http.Request, _ http.Handler) { fmt.Fprint(w, "[]") },
+		"a cut body": func(w http.ResponseWriter, r *http.Request, lever http.Handler) {
+			rec := httptest.NewRecorder()
+			lever.ServeHTTP(rec, r)
+			w.Header().Set("Content-Length", strconv.Itoa(rec.Body.Len()))
+			_, _ = w.Write(rec.Body.Bytes()[:rec.Body.Len()/2])
+		},
+		"a reset": func(w http.ResponseWriter, _ *http.Request, _ http.Handler) {
+			if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+				_ = conn.Close()
+			}
+		},
+		"a slow drip": func(w http.ResponseWriter, r *http.Request, lever http.Handler) {
+			rec := httptest.NewRecorder()
+			lever.ServeHTTP(rec, r)
+			for i, b := range rec.Body.Bytes() {
+				if i > 20 || r.Context().Err() != nil {
+					return
+				}
+				_, _ = w.Write([]byte{b})
+				w.(http.Flusher).Flush()
+				time.Sleep(50 * time.Millisecond)
+			}
+		},
+	}
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 60, Seed: 53})
+	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	var mu sync.Mutex
+	sometimes := func(trouble func(http.ResponseWriter, *http.Request, http.Handler)) func(http.ResponseWriter, *http.Request, http.Handler) {
+		return func(w http.ResponseWriter, r *http.Request, lever http.Handler) {
+			mu.Lock()
+			hit := random.IntN(4) == 0
+			mu.Unlock()
+			if hit {
+				trouble(w, r, lever)
+				return
+			}
+			lever.ServeHTTP(w, r)
+		}
+	}
+	p := f.start(nil, "run")
+	p.says("owner of the account", 30*time.Second)
+	for name, trouble := range troubles {
+		f.between(sometimes(trouble))
+		f.lever.Mutate(10)
+		time.Sleep(300 * time.Millisecond)
+		t.Log(name)
+	}
+	all := make([]func(http.ResponseWriter, *http.Request, http.Handler), 0, len(troubles))
+	for _, trouble := range troubles {
+		all = append(all, trouble)
+	}
+	f.between(sometimes(func(w http.ResponseWriter, r *http.Request, lever http.Handler) {
+		mu.Lock()
+		trouble := all[random.IntN(len(all))]
+		mu.Unlock()
+		trouble(w, r, lever)
+	}))
+	for range 10 {
+		f.lever.Mutate(5)
+		time.Sleep(100 * time.Millisecond)
+	}
+	f.between(nil)
+	f.converges(p, 3*time.Minute)
+	p.signal(syscall.SIGTERM)
+	p.exits(exitDone, 10*time.Second)
+}
+
+// control breaks Kafka.
+func control(t *testing.T, args ...string) {
+	t.Helper()
+	name := os.Getenv("TEST_KAFKA_CONTROL")
+	if name == "" {
+		t.Skip("set TEST_KAFKA_CONTROL to a program that can kill and start brokers")
+	}
+	out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", args, err, out)
+	}
+}
+
+func needControl(t *testing.T) {
+	t.Helper()
+	if os.Getenv("TEST_KAFKA_CONTROL") == "" {
+		t.Skip("set TEST_KAFKA_CONTROL to a program that can kill and start brokers")
+	}
+}
+
+// The brokers are killed and started, one after the other, while Lever changes.
+func TestBrokersThatDie(t *testing.T) {
+	needControl(t)
+	c := kafkatest.Best(t)
+	f := newFixture(t, c, sandbox.Options{Opportunities: 300, Seed: 54})
+	f.env["KAFKA_REPLICATION_FACTOR"] = strconv.Itoa(min(3, len(c.Brokers)))
+	p := f.start(nil, "run")
+	p.says("owner of the account", time.Minute)
+	for round := range 2 {
+		for broker := range c.Brokers {
+			f.lever.Mutate(10)
+			how := "kill"
+			if round > 0 {
+				how = "stop"
+			}
+			control(t, how, strconv.Itoa(broker+1))
+			f.lever.Mutate(10)
+			control(t, "start", strconv.Itoa(broker+1))
+		}
+	}
+	f.lever.Mutate(10)
+	f.converges(p, 3*time.Minute)
+	p.signal(syscall.SIGTERM)
+	p.exits(exitDone, 10*time.Second)
+}
+
+// A broker hangs for longer than a transaction may take.
+func TestABrokerThatHangs(t *testing.T) {
+	needControl(t)
+	if !*long {
+		t.Skip("-long")
+	}
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 200, Seed: 55})
+	p := f.start(nil, "run")
+	p.says("owner of the account", time.Minute)
+	f.lever.Mutate(10)
+	control(t, "freeze", "1")
+	f.lever.Mutate(20)
+	time.Sleep(60 * time.Second)
+	control(t, "thaw", "1")
+	f.lever.Mutate(10)
+	f.converges(p, 3*time.Minute)
+	p.signal(syscall.SIGTERM)
+	p.exits(exitDone, 10*time.Second)
+}
+
+// The program is frozen until its ownership is over, and thawed: the standby has taken
+// over, and it stops.
+func TestAFrozenOwnerStopsWhenItThaws(t *testing.T) {
+	if !*long {
+		t.Skip("-long")
+	}
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 100, Seed: 56})
+	owner := f.start(nil, "run")
+	owner.says("owner of the account", time.Minute)
+	other := f.start(map[string]string{"STATE_DIR": t.TempDir()}, "run")
+	other.says("standby", 30*time.Second)
+	owner.signal(syscall.SIGSTOP)
+	other.says("owner of the account", 70*time.Second)
+	f.lever.Mutate(20)
+	f.converges(other, time.Minute)
+	owner.signal(syscall.SIGCONT)
+	owner.exits(exitOwned, 30*time.Second)
+	f.lever.Mutate(20)
+	f.converges(other, time.Minute)
+	other.signal(syscall.SIGTERM)
+	other.exits(exitDone, 10*time.Second)
+}
+
+// Frozen for longer than the transaction timeout without any other: it goes on.
+func TestAFrozenProgramGoesOn(t *testing.T) {
+	if !*long {
+		t.Skip("-long")
+	}
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 300, Seed: 57})
+	p := f.start(nil, "run")
+	p.says("owner of the account", time.Minute)
+	p.signal(syscall.SIGSTOP)
+	time.Sleep(75 * time.Second)
+	f.lever.Mutate(20)
+	p.signal(syscall.SIGCONT)
+	f.converges(p, 2*time.Minute)
+	p.signal(syscall.SIGTERM)
+	p.exits(exitDone, 10*time.Second)
+}
+
+// Two producers under a supervisor that starts them again at once: one works.
+func TestTwoProducersUnderASupervisor(t *testing.T) {
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 60, Seed: 58})
+	dirs := []string{t.TempDir(), t.TempDir()}
+	run := func(i int) *process { return f.start(map[string]string{"STATE_DIR": dirs[i]}, "run") }
+	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	running := []*process{run(0), run(1)}
+	for range 6 {
+		i := random.IntN(2)
+		f.lever.Mutate(5)
+		time.Sleep(time.Duration(random.IntN(800)) * time.Millisecond)
+		running[i].signal(syscall.SIGKILL)
+		running[i].exits(-1, 10*time.Second)
+		running[i] = run(i)
+	}
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		diffs := f.differences()
+		if len(diffs) == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d differences, %q\n%s\n%s", len(diffs), diffs[:min(3, len(diffs))], running[0].out.String(), running[1].out.String())
+		}
+	}
+	owners := 0
+	for _, p := range running {
+		select {
+		case <-p.ended:
+			t.Errorf("one ended with %d:\n%s", p.status, p.out.String())
+			continue
+		default:
+		}
+		if strings.Contains(p.out.String(), "owner of the account") {
+			owners++
+		}
+	}
+	if owners != 1 {
+		t.Errorf("%d of two producers became owners in their last life", owners)
+	}
+	for _, p := range running {
+		p.signal(syscall.SIGTERM)
+		p.exits(exitDone, 10*time.Second)
+	}
+}
+
+// The state directory is full: the program says so and stops, and goes on when it is not.
+func TestAFullDiskUnderTheState(t *testing.T) {
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 500, Seed: 59})
+	env := maps.Clone(f.env)
+	env["PRODUCER_TEST_FILE_SIZE"] = strconv.Itoa(256 << 10) // a limit that does what a full disk does
+	p := start(t, env, "run", "--once")
+	p.exits(exitFailed, time.Minute)
+	p.says("STATE_DIR", time.Second)
+	if strings.Contains(p.out.String(), "goroutine") {
+		t.Errorf("it shows a stack trace:\n%s", p.out.String())
+	}
+	f.finish()
+}
+
+// limitFiles limits the size of the files that the program may write.
+func limitFiles() {
+	limit, err := strconv.ParseUint(os.Getenv("PRODUCER_TEST_FILE_SIZE"), 10, 64)
+	if err != nil {
+		return
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: limit, Max: limit}); err != nil {
+		panic(err)
+	}
+}
+
+// The local state is damaged in its files: it is rebuilt, or refused, and nothing wrong
+// is emitted.
+func TestADamagedStateDirectory(t *testing.T) {
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 80, Seed: 60})
+	f.finish()
+	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	for range 5 {
+		f.lever.Mutate(10)
+		var files []string
+		err := filepath.WalkDir(f.env["STATE_DIR"], func(path string, d os.DirEntry, err error) error {
+			if info, e := d.Info(); err == nil && e == nil && info.Mode().IsRegular() && info.Size() > 0 {
+				files = append(files, path)
+			}
+			return err
+		})
+		if err != nil || len(files) == 0 {
+			t.Fatal(files, err)
+		}
+		name := files[random.IntN(len(files))]
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch random.IntN(3) {
+		case 0:
+			err = os.Remove(name)
+		case 1:
+			err = os.WriteFile(name, b[:len(b)/2], 0o600)
+		default:
+			for range 1 + len(b)/50 {
+				b[random.IntN(len(b))] ^= byte(1 + random.IntN(255))
+			}
+			err = os.WriteFile(name, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.finish()
+	}
+}
