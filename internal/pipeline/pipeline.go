@@ -41,7 +41,9 @@ type Options struct {
 	// Attempts is how often a request to Lever that fails is sent; 0 means
 	// lever.DefaultAttempts.
 	Attempts int
-	Logger   *slog.Logger
+	// Fatal ends the process when the local state cannot be written. It must not return.
+	Fatal  func(error)
+	Logger *slog.Logger
 }
 
 // Pipeline replicates one account.
@@ -115,7 +117,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		Registry: registry, StateDir: p.c.Program.StateDir,
 		Confidentiality: confidentiality, APIHost: api.Host, StartDate: p.c.Lever.StartDate.String(),
 		Version: p.o.Version, Instance: p.o.Instance, TakeOver: p.o.TakeOver,
-		Clock: p.clock, Logger: p.o.Logger, Committed: p.committed,
+		Clock: p.clock, Logger: p.o.Logger, Committed: p.committed, Fatal: p.o.Fatal,
 	}
 	if p.c.Lever.Candidates == native {
 		wc.Candidates = native
@@ -208,6 +210,8 @@ func (p *Pipeline) failed(ctx context.Context, wc publish.Config, err error) (do
 	switch {
 	case errors.As(err, &owned), errors.As(err, &fatal), errors.Is(err, extractor.ErrOtherAccount), errors.Is(err, extractor.ErrBookmark):
 		return true, err
+	case ctx.Err() != nil && !p.owned:
+		return true, nil // there was nothing to commit
 	case ctx.Err() != nil:
 		return true, fmt.Errorf("stopped before everything was committed; the next start goes on from the last commit: %w", err)
 	}

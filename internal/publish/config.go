@@ -48,6 +48,9 @@ type Config struct {
 	TakeOver bool
 	Clock    *cdc.Clock
 	Logger   *slog.Logger
+	// Fatal is called when the local state cannot be written (see state.Open). It must
+	// not return.
+	Fatal func(error)
 	// Committed is called after every commit. Optional.
 	Committed func(Commit)
 }

@@ -135,7 +135,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	id := state.Identity{ClusterID: cluster, StateTopicID: w.topics[w.c.StateTopic].id, Account: w.c.Account, Prefix: w.c.Prefix}
 	open := func() (err error) {
 		if w.store == nil {
-			w.store, err = state.Open(dir, id)
+			w.store, err = state.Open(dir, id, w.c.Fatal)
 		}
 		return err
 	}
@@ -215,7 +215,7 @@ func (w *Writer) lockState(ctx context.Context, open func() error, dir string, i
 				return fmt.Errorf("STATE_DIR: %w", err)
 			}
 			w.c.Logger.Warn("another process holds the local state; using a temporary copy, which is rebuilt from Kafka", "dir", dir, "temporary", tmp)
-			w.store, err = state.Open(tmp, id)
+			w.store, err = state.Open(tmp, id, w.c.Fatal)
 			return err
 		}
 		select {

@@ -15,7 +15,7 @@ import (
 // readOwner returns the owner record; ok is false if there is none. It also says
 // whether the bookmarks name an account other than this one.
 func readOwner(ctx context.Context, c *Config, adm *kadm.Client) (owner offsets.Owner, ok bool, err error) {
-	_, err = readToEnd(ctx, c.Kafka, adm, c.BookmarksTopic, nil, func(r *kgo.Record) error {
+	err = readStable(ctx, c.Kafka, adm, c.BookmarksTopic, func(r *kgo.Record) error {
 		key, err := offsets.ParseKey(r.Key)
 		if err != nil {
 			return fmt.Errorf("topic %s partition %d offset %d: %w", c.BookmarksTopic, r.Partition, r.Offset, err)

@@ -75,6 +75,7 @@ func newAccount(t *testing.T, c kafkatest.Cluster) *account {
 		Partitions: 3, ReplicationFactor: 1, Compression: "zstd", Format: avro.Debezium, KeyFormat: avro.KeyAvro,
 		Registry: registry, StateDir: t.TempDir(), Confidentiality: "all", APIHost: "lever.test", Version: "test",
 		Instance: uuid.NewString(), Clock: cdc.NewClock(), Logger: log,
+		Fatal: func(err error) { panic(err) },
 	}
 	return a
 }
