@@ -11,18 +11,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/internal/change"
 	"github.com/leverstream/leverstream/internal/failpoint"
 	"github.com/leverstream/leverstream/internal/state"
 	"github.com/leverstream/leverstream/offsets"
 )
-
-// Registry gives schemas their ids.
-type Registry interface {
-	// Register returns the id of the schema under the subject.
-	Register(ctx context.Context, subject, schema string) (id int, err error)
-}
 
 // Open becomes the owner of the account and reads back what Kafka says: it waits as a
 // standby while another producer is alive, creates missing topics, registers the
@@ -93,37 +86,6 @@ func (w *Writer) discard() error {
 	}
 	if w.store != nil {
 		return w.store.Close()
-	}
-	return nil
-}
-
-// openTables makes the codecs and registers their schemas.
-func (w *Writer) openTables(ctx context.Context) error {
-	w.tables = map[string]*change.Table{}
-	for _, t := range w.c.Tables {
-		topicName := w.c.Topic(t.Name)
-		codec, err := avro.NewCodec(t, topicName, w.c.Format, w.c.KeyFormat)
-		if err != nil {
-			return err
-		}
-		var keyID int
-		if schema := codec.KeySchema(); schema != "" {
-			if keyID, err = w.c.Registry.Register(ctx, topicName+"-key", schema); err != nil {
-				return refused(err)
-			}
-		}
-		valueID, err := w.c.Registry.Register(ctx, topicName+"-value", codec.ValueSchema())
-		if err != nil {
-			return refused(err)
-		}
-		codec.SetIDs(keyID, valueID)
-		w.tables[t.Name] = &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topicName].maxBytes}
-	}
-	for _, t := range w.c.Tables {
-		if t.Parent != "" {
-			parent := w.tables[t.Parent]
-			parent.Children = append(parent.Children, t.Name)
-		}
 	}
 	return nil
 }
@@ -226,28 +188,39 @@ func (w *Writer) lockState(ctx context.Context, open func() error, dir string, i
 	}
 }
 
-// readBookmarks reads the bookmarks of the selected tables.
+// readBookmarks reads the bookmarks of the selected tables. Only the last record of each
+// counts: one that cannot be understood is mended by writing another.
 func (w *Writer) readBookmarks(ctx context.Context, adm *kadm.Client) error {
+	last := map[string]*kgo.Record{}
 	_, err := readToEnd(ctx, w.c.Kafka, adm, w.c.BookmarksTopic, nil, func(r *kgo.Record) error {
 		key, err := offsets.ParseKey(r.Key)
 		if err != nil {
-			return fmt.Errorf("topic %s partition %d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
+			return damaged(r, "", err)
 		}
-		if key.Owner || w.tables[key.Table] == nil {
-			return nil
+		if !key.Owner && w.tables[key.Table] != nil {
+			last[key.Table] = r
 		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for table, r := range last {
 		if r.Value == nil {
-			delete(w.bookmarks, key.Table)
-			return nil
+			continue
 		}
 		b, err := offsets.Parse(r.Value)
 		if err != nil {
-			return fmt.Errorf("bookmark of %s (topic %s partition %d offset %d): %w", key.Table, r.Topic, r.Partition, r.Offset, err)
+			return damaged(r, "bookmark of "+table+": ", err)
 		}
-		w.bookmarks[key.Table] = b
-		return nil
-	})
-	return err
+		w.bookmarks[table] = b
+	}
+	return nil
+}
+
+// damaged refuses a record of the bookmarks topic.
+func damaged(r *kgo.Record, what string, err error) error {
+	return &ConfigError{fmt.Errorf("%stopic %s partition %d offset %d: %w", what, r.Topic, r.Partition, r.Offset, err)}
 }
 
 // readState brings the local copy up to the end of the state topic, or rebuilds it.

@@ -28,9 +28,8 @@ func readToEnd(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topicName 
 // readStable hands every record of a topic to visit that is committed now, up to the
 // first transaction that is still open: that of a live producer, or of one that died in
 // the middle of it, for which Kafka waits until its timeout.
-func readStable(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topicName string, visit func(*kgo.Record) error) error {
-	_, err := readTo(ctx, adm.ListCommittedOffsets, opts, adm, topicName, nil, visit)
-	return err
+func readStable(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topicName string, from map[int32]int64, visit func(*kgo.Record) error) (map[int32]int64, error) {
+	return readTo(ctx, adm.ListCommittedOffsets, opts, adm, topicName, from, visit)
 }
 
 // readTo reads up to the offsets that list returns.

@@ -37,7 +37,8 @@ type Writer struct {
 	renewed time.Time
 	commits int64
 	// drift holds the fields that were reported.
-	drift map[string]bool
+	drift   map[string]bool
+	schemas schemas // what the registry is known to know
 
 	mu        sync.RWMutex
 	bookmarks map[string]offsets.Bookmark
@@ -212,6 +213,11 @@ func (w *Writer) commit(ctx context.Context, group []submission) (n int, err err
 		return len(group), nil
 	}
 	failpoint.Reach(failpoint.Compared)
+	if len(g.Events) > 0 {
+		if err := w.verifySchemas(ctx); err != nil {
+			return 0, err
+		}
+	}
 	if err := tx.commit(ctx); err != nil {
 		return 0, err
 	}
@@ -261,7 +267,7 @@ func (w *Writer) settle(group []submission, results []cdc.Result) {
 func (w *Writer) setSnapshot(table string, b offsets.Bookmark) error {
 	s, err := b.Snapshot()
 	if err != nil {
-		return fmt.Errorf("bookmark of %s: %w", table, err)
+		return &ConfigError{fmt.Errorf("bookmark of %s: %w", table, err)}
 	}
 	w.tables[table].Snapshot = s
 	return nil

@@ -7,6 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +28,7 @@ import (
 	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/kafkatest"
+	"github.com/leverstream/leverstream/internal/state"
 	"github.com/leverstream/leverstream/offsets"
 )
 
@@ -60,7 +67,7 @@ func newAccount(t *testing.T, c kafkatest.Cluster) *account {
 	a := &account{t: t, c: c, log: &output{}}
 	prefix := "t" + uuid.NewString()[:8]
 	log := slog.New(slog.NewTextHandler(a.log, nil))
-	registry, err := avro.NewRegistry(true, log, sr.URLs(c.RegistryURL))
+	registry, err := avro.NewRegistry(true, log, nil, sr.URLs(c.RegistryURL))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,6 +190,10 @@ func TestConformance(t *testing.T) {
 		{"a standby waits until the owner is gone", standsBy},
 		{"topics are created as promised", topicsAsPromised},
 		{"many units at once", manyUnits},
+		{"a registry may go away, and come back empty", registryLost},
+		{"a registry that gives other ids is noticed", registryChanged},
+		{"a local state that Kafka does not know is rebuilt", foreignState},
+		{"a bookmark that cannot be understood is refused", strangeBookmark},
 	}
 	kafkatest.Each(t, func(t *testing.T, c kafkatest.Cluster) {
 		for _, test := range tests {
@@ -520,4 +531,223 @@ func manyUnits(t *testing.T, a *account) {
 			t.Errorf("the child of %s comes before it", key)
 		}
 	}
+}
+
+// exchange is a schema registry that can be away, and replaced by another.
+type exchange struct {
+	*httptest.Server
+	mu sync.Mutex
+	to *httputil.ReverseProxy // nil: away
+}
+
+func newExchange(t *testing.T, target string) *exchange {
+	t.Helper()
+	x := &exchange{}
+	x.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x.mu.Lock()
+		to := x.to
+		x.mu.Unlock()
+		if to != nil {
+			to.ServeHTTP(w, r)
+			return
+		}
+		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			_ = conn.Close()
+		}
+	}))
+	t.Cleanup(x.Close)
+	x.connect(t, target)
+	return x
+}
+
+// connect has another registry answer; with an empty target none does.
+func (x *exchange) connect(t *testing.T, target string) {
+	t.Helper()
+	var to *httputil.ReverseProxy
+	if target != "" {
+		u, err := url.Parse(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to = httputil.NewSingleHostReverseProxy(u)
+	}
+	x.mu.Lock()
+	x.to = to
+	x.mu.Unlock()
+	x.CloseClientConnections()
+}
+
+// through has the account use the exchange.
+func (a *account) through(x *exchange) {
+	a.t.Helper()
+	registry, err := avro.NewRegistry(true, a.Logger, nil, sr.URLs(x.URL))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.Registry = registry
+}
+
+func registryLost(t *testing.T, a *account) {
+	x := newExchange(t, kafkatest.Embedded(t).RegistryURL)
+	a.through(x)
+	w := a.open()
+	w.submit(nil, stage("s1", "A"))
+	losses := a.Registry.Losses()
+	x.connect(t, "")
+	for deadline := time.Now().Add(10 * time.Second); a.Registry.Losses() == losses; {
+		if time.Now().After(deadline) {
+			t.Fatal("a lost connection is not noticed")
+		}
+		runtime.Gosched()
+	}
+	if r := w.submit(nil, stage("s1", "B")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	if !strings.Contains(a.log.String(), "the schema registry is away") {
+		t.Errorf("it does not say that the registry is away:\n%s", a.log.String())
+	}
+	empty := kafkatest.Embedded(t)
+	x.connect(t, empty.RegistryURL)
+	if r := w.submit(nil, stage("s1", "C")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	// The new registry knows what it takes to read all of it.
+	a.c.RegistryURL = empty.RegistryURL
+	if h := a.history("stages"); h.Rows["s1"]["text"] != "C" || h.Ops["u"] != 2 {
+		t.Errorf("row %v, ops %v", h.Rows["s1"], h.Ops)
+	}
+	if !strings.Contains(a.log.String(), "the schema registry is back") {
+		t.Errorf("it does not say that the registry is back:\n%s", a.log.String())
+	}
+	w.stop()
+}
+
+func registryChanged(t *testing.T, a *account) {
+	a.KeyFormat = avro.KeyString // other ids of keys are refused
+	x := newExchange(t, kafkatest.Embedded(t).RegistryURL)
+	a.through(x)
+	w := a.open()
+	w.submit(nil, stage("s1", "A"))
+	other := kafkatest.Embedded(t)
+	cl, err := sr.NewClient(sr.URLs(other.RegistryURL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.CreateSchema(t.Context(), "somebody-elses", sr.Schema{Schema: `"string"`}); err != nil {
+		t.Fatal(err)
+	}
+	losses := a.Registry.Losses()
+	x.connect(t, other.RegistryURL)
+	for deadline := time.Now().Add(10 * time.Second); a.Registry.Losses() == losses && time.Now().Before(deadline); {
+		runtime.Gosched()
+	}
+	u := &cdc.Unit{Rows: []cdc.Row{stage("s1", "B")}, Sent: a.Clock.Now(), Arrived: a.Clock.Now()}
+	results, err := w.Submit(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := <-results; !errors.Is(r.Err, errSchemaIDs) {
+		t.Errorf("result %+v", r)
+	}
+	<-w.done
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	w = a.open() // with the new ids
+	if r := w.submit(nil, stage("s1", "B")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	w.stop()
+	records := a.c.Raw(t, a.Topic("stages"))
+	first, last := records[0].RawValue, records[len(records)-1].RawValue
+	if bytes.Equal(first[:5], last[:5]) {
+		t.Error("the last event names the schema by the old id")
+	}
+}
+
+// forge changes the account's local state, which holds a row that Kafka does not.
+func (a *account) forge(cluster string, stateTopic string, change func(*state.Position)) {
+	a.t.Helper()
+	id := state.Identity{ClusterID: cluster, StateTopicID: stateTopic, Account: a.Account, Prefix: a.Prefix}
+	s, err := state.Open(filepath.Join(a.StateDir, a.Prefix, a.Account), id, a.Fatal)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if fresh, reason := s.Fresh(); fresh {
+		a.t.Fatalf("the local state is not there to be forged: %s", reason)
+	}
+	b, pos := s.NewBatch(), s.Position()
+	change(&pos)
+	err = errors.Join(b.Delete("stages", "s1"), b.SetPosition(pos), b.Commit(), b.Close(), s.Close())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func foreignState(t *testing.T, a *account) {
+	adm := kadm.NewClient(a.c.Client(t))
+	meta, err := adm.BrokerMetadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*state.Position){
+		// A cluster restored from a backup: what the local state has seen is not there.
+		"ahead of Kafka": func(p *state.Position) { p.Offsets[0] += 1000; p.Commit.Offset += 1000 },
+		// The same, when it was written past the old offsets.
+		"another history": func(p *state.Position) { p.Commit.ID = "another/1" },
+		"away too long":   func(p *state.Position) { p.AtEnd = p.AtEnd.Add(-tombstoneRetention/2 - time.Hour) },
+		"from the future": func(p *state.Position) { p.AtEnd = p.AtEnd.Add(2 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := a.open()
+			w.submit(nil, stage("s1", "A"), stage("s2", name))
+			id := w.topics[a.StateTopic].id
+			w.stop()
+			a.forge(meta.Cluster, id, change)
+			w = a.open()
+			if r := w.submit(nil, stage("s1", "A"), stage("s2", name)); r.Events != 0 {
+				t.Errorf("equal rows made %d events", r.Events)
+			}
+			w.stop()
+			if !strings.Contains(a.log.String(), "cannot be used and is rebuilt") {
+				t.Errorf("the log does not say so:\n%s", a.log.String())
+			}
+			a.history("stages")
+		})
+	}
+}
+
+func strangeBookmark(t *testing.T, a *account) {
+	w := a.open()
+	w.submit(section("stages", "snapshot", `{"complete":true}`), stage("s1", "A"))
+	w.stop()
+	write := func(value string) {
+		r := &kgo.Record{Topic: a.BookmarksTopic, Key: offsets.Key(a.Account, "stages"), Value: []byte(value)}
+		if err := a.c.Client(t).ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good, err := a.bookmark("stages").Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, say := range map[string]string{
+		`{"version":1,"lsn":`:       "damaged",
+		`{"version":99,"lsn":1}`:    "version",
+		`["not","a","bookmark"]`:    "bookmark of stages",
+		`{"version":1,"lsn":"two"}`: "bookmark of stages",
+	} {
+		write(value)
+		_, err := Open(t.Context(), a.Config)
+		var refused *ConfigError
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), say) || !strings.Contains(err.Error(), "bookmark of stages") {
+			t.Errorf("%s: error %v", value, err)
+		}
+	}
+	write(string(good))
+	w = a.open()
+	if r := w.submit(nil, stage("s1", "A")); r.Events != 0 {
+		t.Errorf("%d events", r.Events)
+	}
+	w.stop()
 }
