@@ -47,7 +47,9 @@ type Config struct {
 	// TakeOver deposes another owner at once instead of waiting for it.
 	TakeOver bool
 	Clock    *cdc.Clock
-	Logger   *slog.Logger
+	// Now is the time of day, which may jump; nil is this machine's.
+	Now    func() time.Time
+	Logger *slog.Logger
 	// Fatal is called when the local state cannot be written (see state.Open). It must
 	// not return.
 	Fatal func(error)
@@ -97,6 +99,13 @@ const (
 	// commitRing is the number of commit records that are kept in the state topic.
 	commitRing = 4096
 )
+
+func (c *Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
 
 // codecOf returns the compression codec with Kafka's name for it.
 func codecOf(name string) (kgo.CompressionCodec, error) {

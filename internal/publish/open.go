@@ -35,7 +35,7 @@ func Open(ctx context.Context, c Config) (*Writer, error) {
 	w := &Writer{
 		c: c, memory: change.NewMemory(),
 		queue: make(chan submission, queueLength), closing: make(chan struct{}), stopped: make(chan struct{}),
-		started: time.Now(), bookmarks: map[string]offsets.Bookmark{}, drift: map[string]bool{},
+		started: c.now(), bookmarks: map[string]offsets.Bookmark{}, drift: map[string]bool{},
 	}
 	if w.topics, err = ensureTopics(ctx, adm, &c); err != nil {
 		return nil, err
@@ -139,7 +139,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		return fmt.Errorf("become the owner of the account (transactional id leverstream-%s-%s): %w", w.c.Prefix, w.c.Account, err)
 	}
 	failpoint.Reach(failpoint.Fenced)
-	tx := transaction{w: w, now: time.Now()}
+	tx := transaction{w: w, now: w.c.now()}
 	if err := tx.owner(false); err != nil {
 		return err
 	}
@@ -255,7 +255,7 @@ func (w *Writer) readState(ctx context.Context, adm *kadm.Client) error {
 func (w *Writer) catchUp(ctx context.Context, adm *kadm.Client) (reason string, err error) {
 	pos := w.store.Position()
 	// Tombstones older than this may have been compacted away unseen.
-	if age := time.Since(pos.AtEnd); age > tombstoneRetention/2 || age < -time.Hour {
+	if age := w.c.now().Sub(pos.AtEnd); age > tombstoneRetention/2 || age < -time.Hour {
 		return fmt.Sprintf("it was last complete at %s, too long ago to see every deletion since", pos.AtEnd.UTC().Format(time.RFC3339)), nil
 	}
 	from := pos.Offsets

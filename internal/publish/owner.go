@@ -61,7 +61,7 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 		if !ok || owner.Released || owner.Instance == c.Instance || dead(owner) {
 			return nil
 		}
-		now := time.Now()
+		now := c.now()
 		switch {
 		case changed.IsZero():
 			age := now.Sub(time.UnixMilli(owner.Renewed))
@@ -104,7 +104,7 @@ func Owner(ctx context.Context, c Config) (owner offsets.Owner, live bool, err e
 	defer adm.Close()
 	var reader ownerReader
 	owner, ok, err := reader.read(ctx, &c, adm)
-	return owner, ok && owner.FreshAt(time.Now(), freshFor), err
+	return owner, ok && owner.FreshAt(c.now(), freshFor), err
 }
 
 // ownerRecord says that this instance owns the account.

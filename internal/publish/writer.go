@@ -32,7 +32,7 @@ type Writer struct {
 	closeOnce        sync.Once
 
 	started time.Time
-	// renewed is when the owner record was last written, commits the number of the last
+	// renewed is when the owner record was last written, by a clock that never jumps; commits the number of the last
 	// commit. Only Run touches them.
 	renewed time.Time
 	commits int64
@@ -170,9 +170,10 @@ func (w *Writer) gather(ctx context.Context, first submission) []submission {
 // record.
 func (w *Writer) commit(ctx context.Context, group []submission) (n int, err error) {
 	began := time.Now()
+	now := w.c.now()
 	pending := maps.Clone(w.bookmarks) // only Run changes them
 	changed := map[string]bool{}
-	g := change.NewGroup(w.tables, w.store, w.memory, w.c.Account, w.c.Version, w.lsn, began)
+	g := change.NewGroup(w.tables, w.store, w.memory, w.c.Account, w.c.Version, w.lsn, now)
 	var results []cdc.Result
 	for _, s := range group {
 		if g.Bytes > maxGroupBytes {
@@ -204,7 +205,7 @@ func (w *Writer) commit(ctx context.Context, group []submission) (n int, err err
 		b.LSN = g.LSN()
 		pending[t] = b
 	}
-	tx := transaction{w: w, now: began}
+	tx := transaction{w: w, now: now}
 	if err := tx.build(g, pending, changed); err != nil {
 		return 0, err
 	}
@@ -280,7 +281,7 @@ func (w *Writer) Drain() { w.closeOnce.Do(func() { close(w.closing) }) }
 // release marks the owner record as released, so that another producer need not wait
 // for it to grow old.
 func (w *Writer) release(ctx context.Context) error {
-	tx := transaction{w: w, now: time.Now()}
+	tx := transaction{w: w, now: w.c.now()}
 	if err := tx.owner(true); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -194,6 +195,10 @@ func TestConformance(t *testing.T) {
 		{"a registry that gives other ids is noticed", registryChanged},
 		{"a local state that Kafka does not know is rebuilt", foreignState},
 		{"a bookmark that cannot be understood is refused", strangeBookmark},
+		{"a clock that is set back changes nothing", clockSetBack},
+		{"a schema that does not fit is refused", otherSchema},
+		{"a topic that was made smaller takes what fits", smallerTopic},
+		{"a topic that is deleted under the writer is written anew", deletedTopic},
 	}
 	kafkatest.Each(t, func(t *testing.T, c kafkatest.Cluster) {
 		for _, test := range tests {
@@ -750,4 +755,141 @@ func strangeBookmark(t *testing.T, a *account) {
 		t.Errorf("%d events", r.Events)
 	}
 	w.stop()
+}
+
+func clockSetBack(t *testing.T, a *account) {
+	w := a.open()
+	w.submit(nil, stage("s1", "A"))
+	w.stop()
+	back := time.Hour
+	a.Now = func() time.Time { return time.Now().Add(-back) }
+	a.Instance = uuid.NewString()
+	w = a.open()
+	if r := w.submit(nil, stage("s1", "B")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	back += time.Hour // while it runs
+	if r := w.submit(nil, stage("s1", "C"), stage("s2", "C")); r.Events != 2 {
+		t.Errorf("result %+v", r)
+	}
+	w.stop()
+	a.StateDir, back = t.TempDir(), 3*time.Hour
+	w = a.open()
+	if r := w.submit(nil, stage("s1", "C"), stage("s2", "D")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	// The owner says that it renewed its record three hours ago. It is alive all the same.
+	other := *a
+	other.Config.Instance, other.Config.StateDir, other.Config.Now = uuid.NewString(), t.TempDir(), nil
+	adm := kadm.NewClient(a.c.Client(t))
+	waiting, cancel := context.WithTimeout(t.Context(), renewInterval)
+	defer cancel()
+	if err := standby(waiting, &other.Config, adm, func(offsets.Owner) bool { return false }); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("another producer did not wait: %v", err)
+	}
+	if r := w.submit(nil, stage("s2", "E")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	w.stop()
+	if h := a.history("stages"); h.Ops["u"] != 4 {
+		t.Errorf("ops %v", h.Ops)
+	}
+}
+
+func otherSchema(t *testing.T, a *account) {
+	cl, err := sr.NewClient(sr.URLs(a.c.RegistryURL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := a.Topic("stages") + "-value"
+	for _, r := range cl.SetCompatibility(t.Context(), sr.SetCompatibility{Level: sr.CompatFullTransitive}, subject) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	if _, err := cl.CreateSchema(t.Context(), subject, sr.Schema{Schema: `{"type":"record","name":"Other","fields":[{"name":"x","type":"string"}]}`}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(t.Context(), a.Config)
+	var refused *ConfigError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), subject) || !strings.Contains(err.Error(), "KAFKA_TOPIC_PREFIX") {
+		t.Errorf("error %v", err)
+	}
+	if registry, err := avro.NewRegistry(false, a.Logger, nil, sr.URLs(a.c.RegistryURL)); err != nil {
+		t.Error(err)
+	} else if _, err := registry.Register(t.Context(), "none-value", `"string"`); !errors.Is(err, avro.ErrRefused) || !strings.Contains(err.Error(), "SCHEMA_REGISTRY_REGISTER") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// fails submits a row that cannot be committed, and closes the writer.
+func (r *running) fails(row cdc.Row) {
+	r.t.Helper()
+	u := &cdc.Unit{Rows: []cdc.Row{row}, Sent: r.clock.Now(), Arrived: r.clock.Now()}
+	results, err := r.Submit(r.t.Context(), u)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if result := <-results; !errors.Is(result.Err, cdc.ErrStopped) {
+		r.t.Errorf("it was committed: %+v", result)
+	}
+	if err := <-r.done; err == nil {
+		r.t.Error("the writer goes on")
+	}
+	if err := r.Close(); err != nil {
+		r.t.Error(err)
+	}
+}
+
+func smallerTopic(t *testing.T, a *account) {
+	a.TopicConfig = map[string]string{"max.message.bytes": "100000"}
+	w := a.open()
+	w.submit(nil, stage("s1", "A"))
+	adm := kadm.NewClient(a.c.Client(t))
+	small := "20000"
+	resp, err := adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &small}}, a.Topic("stages"))
+	if err != nil || len(resp) != 1 || resp[0].Err != nil {
+		t.Fatal(resp, err)
+	}
+	noise := make([]byte, 40_000)
+	random := rand.New(rand.NewPCG(1, 1))
+	for i := range noise {
+		noise[i] = byte('!' + random.IntN(90)) // compresses badly
+	}
+	if a.c.Real { // the embedded broker takes it
+		w.fails(stage("s2", string(noise)))
+		w = a.open()
+		if r := w.submit(nil, stage("s2", string(noise)), stage("s3", "C")); r.Events != 1 {
+			t.Errorf("result %+v", r)
+		}
+		letters := a.c.Raw(t, a.DeadLetterTopic())
+		if len(letters) != 1 || !strings.Contains(letters[0].Headers["leverstream.reason"], "max.message.bytes") {
+			t.Errorf("letters %v", letters)
+		}
+		if h := a.history("stages"); len(h.Rows) != 2 {
+			t.Errorf("%d rows", len(h.Rows))
+		}
+	}
+	w.stop()
+}
+
+func deletedTopic(t *testing.T, a *account) {
+	w := a.open()
+	w.submit(section("stages", "snapshot", `{"complete":true}`), stage("s1", "A"))
+	adm := kadm.NewClient(a.c.Client(t))
+	if resp, err := adm.DeleteTopic(t.Context(), a.Topic("stages")); err != nil || resp.Err != nil {
+		t.Fatal(resp.Err, err)
+	}
+	w.fails(stage("s1", "B"))
+	w = a.open()
+	if w.Complete("stages") {
+		t.Error("the snapshot of an empty topic is complete")
+	}
+	if r := w.submit(nil, stage("s1", "B")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	w.stop()
+	if h := a.history("stages"); h.Rows["s1"]["text"] != "B" || h.Ops["r"] != 1 {
+		t.Errorf("rows %v, ops %v", h.Rows, h.Ops)
+	}
 }
