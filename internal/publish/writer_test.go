@@ -202,7 +202,10 @@ func TestConformance(t *testing.T) {
 	}
 	kafkatest.Each(t, func(t *testing.T, c kafkatest.Cluster) {
 		for _, test := range tests {
-			t.Run(test.name, func(t *testing.T) { test.run(t, newAccount(t, c)) })
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel() // most of them wait most of the time
+				test.run(t, newAccount(t, c))
+			})
 		}
 	})
 }
