@@ -227,7 +227,7 @@ func TestKillsAtRandomMoments(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 100 * *kills, Seed: seed})
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 500 + 20**kills, Seed: seed})
 	f.env["LEVER_RATE"], f.env["SWEEP_INTERVAL"] = "400", "0"
 	pages := pagesOnce{committed: map[string]bool{}}
 	f.between(pages.between)
