@@ -55,6 +55,9 @@ type Config struct {
 	Fatal func(error)
 	// Committed is called after every commit. Optional.
 	Committed func(Commit)
+	// Stats counts what is committed; several writers may share it, one after the other.
+	// Optional.
+	Stats *Stats
 }
 
 // Commit describes a committed group, for metrics and progress.
