@@ -47,9 +47,14 @@ func ignoreEnd(ctx context.Context, err error) error {
 
 // repeat reads every interval, counted from the start of a read, until ctx ends.
 func (e *Extractor) repeat(ctx context.Context, l loop, interval time.Duration, read func(context.Context) error) error {
+	alive := func(ctx context.Context) error {
+		e.Status.beat(l)
+		defer e.Status.beat(l)
+		return read(ctx)
+	}
 	for {
 		began := time.Now()
-		if err := e.untilDone(ctx, l, read); err != nil {
+		if err := e.untilDone(ctx, l, alive); err != nil {
 			return err
 		}
 		if !sleep(ctx, interval-time.Since(began)) {

@@ -101,7 +101,7 @@ func serveHealth(ctx context.Context, c *config.Config, p *pipeline.Pipeline, lo
 		return func() {}, nil
 	}
 	done := make(chan error, 1)
-	served := server.Config{Health: p, Steering: p, Logger: log}
+	served := server.Config{Source: p, Metrics: p.Metrics(), Steering: p, Logger: log}
 	if c.Program.AdminToken.IsSet() {
 		served.AdminToken = c.Program.AdminToken.Read
 	}

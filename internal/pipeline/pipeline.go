@@ -59,10 +59,16 @@ type Pipeline struct {
 	edits   chan edit
 	owned   bool // this process has owned the account; only Run touches it
 
-	mu     sync.Mutex
-	writer *publish.Writer // nil while there is none
-	phase  string          // what the supervisor is doing, for people
-	beat   time.Time       // last sign of progress
+	stats *publish.Stats
+
+	// looking is held by whoever looks into the writer, which is closed only after it
+	// was replaced.
+	looking sync.RWMutex
+	writer  *publish.Writer // nil while there is none
+
+	mu    sync.Mutex
+	phase string    // what the supervisor is doing, for people
+	beat  time.Time // last sign of progress
 }
 
 // New returns a pipeline for the selected tables of the configuration.
@@ -78,6 +84,7 @@ func New(c config.Config, o Options) (*Pipeline, error) {
 		}
 	}
 	p.status = extractor.NewStatus(p.tables)
+	p.stats = publish.NewStats(p.tables, func(table string) string { return string(c.Kafka.TopicPrefix) + "." + table })
 	var err error
 	p.lever, err = lever.New(lever.Config{
 		BaseURL: string(c.Lever.APIURL), Token: c.Lever.Token.Read,
@@ -117,7 +124,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		Registry: registry, StateDir: p.c.Program.StateDir,
 		Confidentiality: confidentiality, APIHost: api.Host, StartDate: p.c.Lever.StartDate.String(),
 		Version: p.o.Version, Instance: p.o.Instance, TakeOver: p.o.TakeOver,
-		Clock: p.clock, Logger: p.o.Logger, Committed: p.committed, Fatal: p.o.Fatal,
+		Clock: p.clock, Logger: p.o.Logger, Committed: p.committed, Stats: p.stats, Fatal: p.o.Fatal,
 	}
 	if p.c.Lever.Candidates == native {
 		wc.Candidates = native
@@ -171,7 +178,6 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 	}
 	p.owned = true
 	p.setWriter(w)
-	defer p.setWriter(nil)
 	p.note("running")
 	p.o.Logger.Info("owner of the account; replicating", "account", wc.Account, "instance", wc.Instance, "tables", len(p.tables), "confidentiality", confidentiality, "lsn", w.LSN())
 
@@ -190,6 +196,7 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 	patience := time.AfterFunc(drainTimeout, stopWriting)
 	writeErr := <-written
 	patience.Stop()
+	p.setWriter(nil)
 	closeErr := w.Close()
 	switch {
 	case writeErr != nil:
