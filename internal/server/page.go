@@ -58,7 +58,7 @@ type (
 	load    struct{ Percent, Text string }
 	fact    struct{ Name, Value string }
 	problem struct{ Class, Subject, What, Since, Error, Advice string }
-	row     struct{ Name, Class, Phase, Rows, Freshness, LastEvent, Events string }
+	row     struct{ Name, Class, Phase, Rows, Freshness, FreshClass, LastEvent, Events string }
 	class   struct{ Name, Share, Waiting, Total string }
 )
 
@@ -156,7 +156,12 @@ func facts(s pipeline.Status) []fact {
 }
 
 // problems are what an operator should look at, tables in the order of the catalogue.
+// Tables with the same trouble are named together.
 func problems(s pipeline.Status) (out []problem) {
+	if silent := s.Now.Sub(s.Requests.LastGood); !s.Requests.LastGood.IsZero() && silent > time.Minute && s.Now.Sub(s.Requests.LastSent) < time.Minute {
+		out = append(out, problem{bad, "Lever", "no good answer", age(silent), "Requests are sent, and none is answered with a page.",
+			"Nothing, if Lever is away: everything goes on when it is back. Otherwise look at LEVER_API_URL, the network and a proxy between."})
+	}
 	if s.Requests.Paused {
 		out = append(out, problem{warn, "Requests", "rate limited", "", "Lever answers 429 Too Many Requests; all requests wait, then go on more slowly.",
 			"Nothing, unless it comes again and again: then another program uses the same key, or LEVER_RATE is above what Lever allows."})
@@ -178,6 +183,13 @@ func problems(s pipeline.Status) (out []problem) {
 		}
 		if t.Held > 0 {
 			p.What = fmt.Sprintf("%s, %s rows kept", p.What, count(int64(t.Held)))
+		}
+		same := slices.IndexFunc(out, func(o problem) bool {
+			return o.Class == p.Class && o.What == p.What && o.Error == p.Error && o.Advice == p.Advice
+		})
+		if same >= 0 {
+			out[same].Subject += ", " + p.Subject
+			continue
 		}
 		out = append(out, p)
 	}
@@ -205,6 +217,9 @@ func newRow(t extractor.TableStatus, w publish.TableStats, now time.Time) row {
 	}
 	if !t.AsOf.IsZero() {
 		r.Freshness = age(seconds(t.Staleness)) + " (up to " + age(seconds(t.Bound)) + ")"
+	}
+	if t.Late() {
+		r.FreshClass = "tag " + warn
 	}
 	var events []string
 	for _, op := range []string{"r", "c", "u", "d"} {
