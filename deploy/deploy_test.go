@@ -326,8 +326,15 @@ type dashboard struct {
 		ID          int    `json:"id"`
 		Title       string `json:"title"`
 		Description string `json:"description"`
-		GridPos     struct{ X, Y, W, H int }
-		Datasource  struct{ UID string }
+		GridPos     struct {
+			X int `json:"x"`
+			Y int `json:"y"`
+			W int `json:"w"`
+			H int `json:"h"`
+		} `json:"gridPos"`
+		Datasource struct {
+			UID string `json:"uid"`
+		} `json:"datasource"`
 		FieldConfig struct {
 			Defaults struct {
 				Unit string `json:"unit"`

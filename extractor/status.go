@@ -206,14 +206,18 @@ func (s *Status) Stuck(before time.Time) (names []string) {
 	return names
 }
 
-// ok notes that the loop's source answers.
-func (s *Status) ok(l loop) {
+// ok notes that the loop's source answers. was says that it did not, since then.
+func (s *Status) ok(l loop) (since time.Time, was bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.loops, l.name)
+	if t := s.loops[l.name]; t != nil {
+		since, was = t.since, true
+		delete(s.loops, l.name)
+	}
 	for _, t := range l.tables {
 		s.tables[t].LastRead = time.Now()
 	}
+	return since, was
 }
 
 // failed notes that the loop's source could not be read.

@@ -38,9 +38,10 @@ func refuse(w http.ResponseWriter, status int, message string) {
 
 // admin adds the requests that change state. Only POST does; with a token they need
 // it, without one they are answered only to programs on this machine.
-func admin(mux *http.ServeMux, s Steering, token func() (string, error)) {
+func admin(mux *http.ServeMux, c Config) {
+	s := c.Steering
 	handle := func(action, done string, do func(r *http.Request, table string) error) {
-		mux.Handle("POST /tables/{table}/"+action, authorised(token, func(w http.ResponseWriter, r *http.Request) {
+		mux.Handle("POST /tables/{table}/"+action, authorised(c, func(w http.ResponseWriter, r *http.Request) {
 			table := r.PathValue("table")
 			if !s.Selected(table) {
 				refuse(w, http.StatusNotFound, action+": no such table is selected; GET /status lists them, LEVER_TABLES selects them")
@@ -88,31 +89,35 @@ func onlyAll(r *http.Request) error {
 
 // authorised lets requests pass that may change state. Pages of other sites that a
 // browser shows are refused in any case.
-func authorised(token func() (string, error), next http.HandlerFunc) http.Handler {
+func authorised(c Config, next http.HandlerFunc) http.Handler {
+	no := func(w http.ResponseWriter, r *http.Request, status int, message string) {
+		c.Logger.Warn("refused to steer", "status", status, "remote", r.RemoteAddr)
+		refuse(w, status, message)
+	}
 	check := func(w http.ResponseWriter, r *http.Request) {
-		if token == nil {
+		if c.AdminToken == nil {
 			if !local(r.Host) {
-				refuse(w, http.StatusForbidden, "without ADMIN_TOKEN only requests to this machine's own name or address are taken; ask under the address that HTTP_ADDR names, or set ADMIN_TOKEN")
+				no(w, r, http.StatusForbidden, "without ADMIN_TOKEN only requests to this machine's own name or address are taken; ask under the address that HTTP_ADDR names, or set ADMIN_TOKEN")
 				return
 			}
 			next(w, r)
 			return
 		}
-		want, err := token()
+		want, err := c.AdminToken()
 		given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		switch {
 		case err != nil || want == "":
-			refuse(w, http.StatusServiceUnavailable, "ADMIN_TOKEN cannot be read, so nobody may steer; check ADMIN_TOKEN_FILE")
+			no(w, r, http.StatusServiceUnavailable, "ADMIN_TOKEN cannot be read, so nobody may steer; check ADMIN_TOKEN_FILE")
 		case !bearer || !equal(given, want):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="leverstream"`)
-			refuse(w, http.StatusUnauthorized, "this needs the header Authorization: Bearer with the value of ADMIN_TOKEN")
+			no(w, r, http.StatusUnauthorized, "this needs the header Authorization: Bearer with the value of ADMIN_TOKEN")
 		default:
 			next(w, r)
 		}
 	}
 	p := http.NewCrossOriginProtection()
-	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusForbidden, "requests from pages of other sites are refused; use curl or another program")
+	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		no(w, r, http.StatusForbidden, "requests from pages of other sites are refused; use curl or another program")
 	}))
 	return p.Handler(http.HandlerFunc(check))
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -148,4 +150,32 @@ func TestNumbersAreForPeople(t *testing.T) {
 	if share(600, 10) != 100 || share(300, 10) != 50 || share(700, 10) != 100 || share(5, 0) != 0 {
 		t.Error("shares of the rate")
 	}
+}
+
+// Every member of /status is in the documentation.
+func TestTheStatusIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/http.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var look func(of reflect.Type)
+	look = func(of reflect.Type) {
+		switch of.Kind() {
+		case reflect.Slice, reflect.Map, reflect.Pointer:
+			look(of.Elem())
+		case reflect.Struct:
+			if of == reflect.TypeFor[time.Time]() {
+				return
+			}
+			for i := range of.NumField() {
+				f := of.Field(i)
+				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				if name != "" && !strings.Contains(string(text), "`"+name+"`") {
+					t.Errorf("docs/http.md does not tell of %s (%s.%s)", name, of.Name(), f.Name)
+				}
+				look(f.Type)
+			}
+		}
+	}
+	look(reflect.TypeFor[status]())
 }

@@ -113,7 +113,7 @@ const textPlain = "text/plain; charset=utf-8"
 
 func handler(c Config) http.Handler {
 	mux := http.NewServeMux()
-	admin(mux, c.Steering, c.AdminToken)
+	admin(mux, c)
 	mux.HandleFunc("GET /livez", check(c.Source.Live))
 	mux.HandleFunc("GET /readyz", check(c.Source.Ready))
 	mux.HandleFunc("GET /{$}", statusPage(c.Source))
