@@ -11,6 +11,7 @@ import (
 	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/publish"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 // Errors of steering a pipeline.
@@ -55,6 +56,20 @@ func (p *Pipeline) Resnapshot(ctx context.Context, table string, all bool) error
 		}
 		return extractor.Resnapshot(table, kind, w.LSN())
 	})
+}
+
+// Bookmarks returns the committed bookmarks, by table.
+func (p *Pipeline) Bookmarks() (map[string]offsets.Bookmark, error) {
+	p.looking.RLock()
+	defer p.looking.RUnlock()
+	if p.writer == nil {
+		return nil, ErrNotRunning
+	}
+	out := map[string]offsets.Bookmark{}
+	for _, t := range p.tables {
+		out[t.Name] = p.writer.Bookmark(t.Name)
+	}
+	return out, nil
 }
 
 // Selected says whether the table is replicated, or paused.

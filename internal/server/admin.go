@@ -25,6 +25,8 @@ type Steering interface {
 // steeringTimeout bounds how long a request to steer waits for its commit.
 const steeringTimeout = 8 * time.Second
 
+const noSuchTable = "no such table is selected; GET /status lists them, LEVER_TABLES selects them"
+
 // problemBody is the body of an answer that says no. The message says what was asked
 // for, why it was not done and what to do.
 type problemBody struct {
@@ -44,7 +46,7 @@ func admin(mux *http.ServeMux, c Config) {
 		mux.Handle("POST /tables/{table}/"+action, authorised(c, func(w http.ResponseWriter, r *http.Request) {
 			table := r.PathValue("table")
 			if !s.Selected(table) {
-				refuse(w, http.StatusNotFound, action+": no such table is selected; GET /status lists them, LEVER_TABLES selects them")
+				refuse(w, http.StatusNotFound, action+": "+noSuchTable)
 				return
 			}
 			if err := onlyAll(r); err != nil {
@@ -91,7 +93,7 @@ func onlyAll(r *http.Request) error {
 // browser shows are refused in any case.
 func authorised(c Config, next http.HandlerFunc) http.Handler {
 	no := func(w http.ResponseWriter, r *http.Request, status int, message string) {
-		c.Logger.Warn("refused to steer", "status", status, "remote", r.RemoteAddr)
+		c.Logger.Warn("refused an admin request", "status", status, "remote", r.RemoteAddr)
 		refuse(w, status, message)
 	}
 	check := func(w http.ResponseWriter, r *http.Request) {

@@ -9,6 +9,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"github.com/leverstream/leverstream/internal/pipeline"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 // helm notes what it was told.
@@ -117,5 +120,56 @@ func TestAnAdminTokenThatCannotBeReadOpensNothing(t *testing.T) {
 		if w.Code != http.StatusServiceUnavailable || len(h.told) > 0 {
 			t.Errorf("%d, told %v", w.Code, h.told)
 		}
+	}
+}
+
+func TestBookmarksAreShownToThoseWhoMaySteer(t *testing.T) {
+	away := errors.New("this producer does not replicate")
+	b, err := offsets.Parse([]byte(`{"version":1,"lsn":7,"snapshot":{"complete":true}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := &fake{status: pipeline.Status{Account: "acme"}, bookmarks: map[string]offsets.Bookmark{"users": b, "stages": b}}
+	for name, test := range map[string]struct {
+		path, bearer string
+		away         bool
+		want         int
+		tables       string
+	}{
+		"all":                  {path: "/bookmarks", bearer: "secret", want: 200, tables: "stages users"},
+		"one":                  {path: "/tables/stages/bookmark", bearer: "secret", want: 200, tables: "stages"},
+		"an unknown table":     {path: "/tables/nothing/bookmark", bearer: "secret", want: 404},
+		"without the token":    {path: "/bookmarks", want: 401},
+		"one, without a token": {path: "/tables/stages/bookmark", want: 401},
+		"not the owner":        {path: "/bookmarks", bearer: "secret", away: true, want: 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source.ready.Store(nil)
+			if test.away {
+				source.ready.Store(&away)
+			}
+			c := config(source, &helm{})
+			c.AdminToken = func() (string, error) { return "secret", nil }
+			r := httptest.NewRequest(http.MethodGet, test.path, nil)
+			if test.bearer != "" {
+				r.Header.Set("Authorization", "Bearer "+test.bearer)
+			}
+			w := httptest.NewRecorder()
+			handler(c).ServeHTTP(w, r)
+			var list offsetList
+			if err := json.Unmarshal(w.Body.Bytes(), &list); err != nil {
+				t.Fatal(err)
+			}
+			var tables []string
+			for _, o := range list.Offsets {
+				tables = append(tables, o.Partition.Table)
+				if got, err := offsets.Parse(o.Offset); err != nil || got.LSN != 7 {
+					t.Errorf("%s: %s, %v", o.Partition.Table, o.Offset, err)
+				}
+			}
+			if w.Code != test.want || strings.Join(tables, " ") != test.tables || w.Code == 200 && list.Account != "acme" {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+		})
 	}
 }

@@ -264,6 +264,32 @@ func TestTheProgramInABrowser(t *testing.T) {
 	for _, c := range complaints() {
 		t.Error("the browser says:", c)
 	}
+	for _, path := range []string{"/", "/status", "/metrics", "/livez", "/readyz", "/bookmarks"} {
+		_, _, text := request(t, http.MethodGet, server.URL+path)
+		for _, private := range append(people(t, lever), "a-secret-token") {
+			if strings.Contains(text, private) {
+				t.Errorf("%s shows %q", path, private)
+			}
+		}
+	}
+}
+
+// people are the names and addresses of the sandbox.
+func people(t *testing.T, lever *sandbox.Lever) (out []string) {
+	t.Helper()
+	for _, row := range lever.Truth("opportunities") {
+		name, _ := row["name"].(string)
+		emails, _ := row["emails"].([]any)
+		for _, v := range append(emails, any(name)) {
+			if text, _ := v.(string); len(text) > 3 {
+				out = append(out, text)
+			}
+		}
+	}
+	if len(out) < 20 {
+		t.Errorf("only %d names and addresses to look for", len(out))
+	}
+	return out
 }
 
 func steer(t *testing.T, address string) {

@@ -6,8 +6,9 @@
 // for container health checks without a shell.
 //
 // POST /tables/{table}/pause, /resume and /resnapshot steer the program. Nothing else
-// changes state, and no GET does. On any address but loopback that needs a bearer token;
-// pages of other sites that a browser shows can never do it.
+// changes state, and no GET does. GET /bookmarks shows where the work stands. On any address
+// but loopback these need a bearer token; pages of other sites that a browser shows can
+// never steer.
 //
 // What is served holds no token and no field of any row.
 package server

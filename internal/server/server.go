@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/leverstream/leverstream/internal/pipeline"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 // Source is what the server tells of. Its methods are called for every request, by
@@ -30,6 +31,9 @@ type Source interface {
 	// Snapshot returns what the program is doing, Progress how far its first load is.
 	Snapshot() pipeline.Status
 	Progress() pipeline.Progress
+	// Bookmarks returns the committed bookmarks by table. The error says that there are
+	// none to look at in this process.
+	Bookmarks() (map[string]offsets.Bookmark, error)
 }
 
 // The timeouts bound what a slow or silent client can hold. Answers are small.
@@ -114,6 +118,7 @@ const textPlain = "text/plain; charset=utf-8"
 func handler(c Config) http.Handler {
 	mux := http.NewServeMux()
 	admin(mux, c)
+	bookmarks(mux, c)
 	mux.HandleFunc("GET /livez", check(c.Source.Live))
 	mux.HandleFunc("GET /readyz", check(c.Source.Ready))
 	mux.HandleFunc("GET /{$}", statusPage(c.Source))

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/leverstream/leverstream/internal/pipeline"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 // fake is a Source that says what it is told.
@@ -23,12 +24,19 @@ type fake struct {
 	live, ready atomic.Pointer[error]
 	status      pipeline.Status
 	progress    pipeline.Progress
+	bookmarks   map[string]offsets.Bookmark
 	// asked is closed, and release awaited, by Snapshot if they are set.
 	asked, release chan struct{}
 }
 
-func (f *fake) Live() error                 { return value(&f.live) }
-func (f *fake) Ready() error                { return value(&f.ready) }
+func (f *fake) Live() error  { return value(&f.live) }
+func (f *fake) Ready() error { return value(&f.ready) }
+func (f *fake) Bookmarks() (map[string]offsets.Bookmark, error) {
+	if err := f.Ready(); err != nil {
+		return nil, err
+	}
+	return f.bookmarks, nil
+}
 func (f *fake) Progress() pipeline.Progress { return f.progress }
 func (f *fake) Snapshot() pipeline.Status {
 	if f.asked != nil {
