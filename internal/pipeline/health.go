@@ -72,12 +72,17 @@ func (p *Pipeline) setWriter(w *publish.Writer) {
 // loop, tries again and again, which is progress.
 func (p *Pipeline) Live() error {
 	p.mu.Lock()
-	idle, phase := time.Since(p.beat), p.phase
+	beat, phase := p.beat, p.phase
 	p.mu.Unlock()
-	if idle > stalled {
+	r := p.lever.Stats()
+	ready := p.Ready() == nil
+	if !ready && r.LastSent.After(beat) {
+		beat = r.LastSent // a first question that Lever does not answer is asked again and again
+	}
+	if idle := time.Since(beat); idle > stalled {
 		return fmt.Errorf("no progress for %s while %s", idle.Round(time.Second), phase)
 	}
-	if p.Ready() != nil || p.o.Once {
+	if !ready || p.o.Once {
 		return nil
 	}
 	loops := p.status.Stuck(time.Now().Add(-p.stuck() - max(p.c.Lever.PollInterval, p.c.Lever.RefreshInterval)))
@@ -86,7 +91,6 @@ func (p *Pipeline) Live() error {
 	}
 	// If Lever has not answered anybody, the fault is not here, unless nobody asks.
 	const lately = 5 * time.Minute
-	r := p.lever.Stats()
 	if time.Since(r.LastSent) < lately && time.Since(r.LastGood) > lately {
 		return nil
 	}

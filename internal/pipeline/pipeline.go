@@ -124,7 +124,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		Registry: registry, StateDir: p.c.Program.StateDir,
 		Confidentiality: confidentiality, APIHost: api.Host, StartDate: p.c.Lever.StartDate.String(),
 		Version: p.o.Version, Instance: p.o.Instance, TakeOver: p.o.TakeOver,
-		Clock: p.clock, Logger: p.o.Logger, Committed: p.committed, Stats: p.stats, Fatal: p.o.Fatal,
+		Clock: p.clock, Logger: p.o.Logger, Committed: p.committed, Stats: p.stats, Opening: p.note, Fatal: p.o.Fatal,
 	}
 	if p.c.Lever.Candidates == native {
 		wc.Candidates = native
@@ -165,7 +165,7 @@ const native = "native"
 
 // own owns the account once. done says that there is nothing to go on with.
 func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality string) (done bool, err error) {
-	p.note("opening")
+	p.note("connecting to Kafka and the schema registry")
 	opening := ctx
 	if p.o.Once {
 		var cancel context.CancelFunc

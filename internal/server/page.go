@@ -109,7 +109,7 @@ func newBanner(source Source, s pipeline.Status, progress pipeline.Progress, pro
 		return banner{bad, "Stuck", "Stuck: nothing makes progress", err.Error() + ". A restart goes on from the last commit."}
 	}
 	if err := source.Ready(); err != nil {
-		return banner{warn, "Not replicating", "This process does not replicate at the moment", "It is " + err.Error() + "; the log says more."}
+		return banner{warn, "Not replicating", "This process does not replicate at the moment", "It is " + err.Error() + ". The log says more."}
 	}
 	switch {
 	case problems == 1:
