@@ -17,6 +17,7 @@ var ErrOtherAccount = errors.New("the API key belongs to another Lever account t
 // reading another one would delete every row and create others. Users and stages tell.
 func (e *Extractor) sameAccount(ctx context.Context) error {
 	strange := false
+	var failed error
 	for _, f := range e.full {
 		if f.table != "users" && f.table != "stages" || e.State.Count(f.table) == 0 {
 			continue
@@ -25,12 +26,17 @@ func (e *Extractor) sameAccount(ctx context.Context) error {
 		switch {
 		case errors.Is(err, cdc.ErrForbidden):
 			continue
-		case err != nil:
-			return fmt.Errorf("read %s to recognise the account: %w", f.path, err)
+		case fatal(ctx, err), errors.Is(err, cdc.ErrUnauthorized):
+			return err
+		case err != nil: // the other list may tell
+			failed = errors.Join(failed, fmt.Errorf("read %s to recognise the account: %w", f.path, err))
 		case known:
 			return nil
 		}
 		strange = strange || unknown
+	}
+	if failed != nil {
+		return failed
 	}
 	if strange {
 		return ErrOtherAccount

@@ -26,6 +26,8 @@ type Config struct {
 	// Confidentiality is sent with every list that takes it: "all" or
 	// "non-confidential" (see Confidentiality).
 	Confidentiality string
+	// ExcludeConfidential leaves confidential records out although the key may see them.
+	ExcludeConfidential bool
 	// NativeCandidates has candidates and their children read from Lever's deprecated
 	// /candidates endpoints, instead of from those of opportunities, which serve the same
 	// records.

@@ -35,7 +35,7 @@ func (a *adding) row(r *cdc.Row) error {
 	}
 	after, report, err := t.Codec.EncodeRow(nil, *r)
 	if errors.Is(err, avro.ErrNoKey) {
-		return a.letter(t, r, "the record has no primary key "+t.Key)
+		return a.letter(t, r, "the record has no primary key "+t.Key+" (a text that is not empty)")
 	}
 	if err != nil {
 		return a.letter(t, r, "the record cannot be encoded with the table's schema")

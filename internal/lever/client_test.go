@@ -167,7 +167,7 @@ func TestEachStatusIsOneError(t *testing.T) {
 		{"no content", 204, "", "", cdc.ErrUnavailable, "204 No Content: a page was expected with status 200 (last of 3 attempts)", 3},
 		{"HTML with a good status", 200, "<html>" + private, "", cdc.ErrUnavailable, "200 OK: the answer is not JSON (last of 3 attempts)", 3},
 		{"no data", 200, body("x", private), "", cdc.ErrUnavailable, "200 OK: the answer has no data (last of 3 attempts)", 3},
-		{"list of texts", 200, `{"data":["` + private + `"]}`, "", cdc.ErrUnavailable, "200 OK: the answer has a list with something in it that is not an object (last of 3 attempts)", 3},
+		{"list of texts", 200, `{"data":["` + private + `"]}`, "", cdc.ErrUnavailable, "200 OK: the answer has a list with nothing in it that is an object (last of 3 attempts)", 3},
 		{"no next", 200, `{"data":[],"hasNext":true}`, "", cdc.ErrUnavailable, "200 OK: the answer says that there is a next page, but not which (last of 3 attempts)", 3},
 		{"not modified", 304, "", "", cdc.ErrUnavailable, "304 Not Modified: a page was expected with status 200", 1},
 		{"redirect to nowhere", 301, "", "", cdc.ErrUnavailable, "301 Moved Permanently: a redirect without a usable Location", 1},

@@ -843,7 +843,7 @@ func TestStrangeRecordsDoNotStopTheTable(t *testing.T) {
 					r["content"] = strings.Repeat("x", 200_000)
 				}
 			}
-			body["data"] = append(data(body), map[string]any{"text": "no id"}, map[string]any{"id": "not a uuid", "text": "odd"})
+			body["data"] = append(data(body), nil, map[string]any{"text": "no id"}, map[string]any{"id": "not a uuid", "text": "odd"})
 		},
 	}))
 	w.once()
@@ -886,8 +886,8 @@ func TestStrangeRecordsDoNotStopTheTable(t *testing.T) {
 		reasons = append(reasons, reason)
 	}
 	slices.Sort(reasons)
-	if len(reasons) != 2 || reasons[0] == "" {
-		t.Errorf("dead letters %q, want one for the row without a key and one for the row that is too large", reasons)
+	if len(reasons) != 3 || reasons[0] == "" {
+		t.Errorf("dead letters %q, want one for each of two rows without a key and one for the row that is too large", reasons)
 	}
 }
 
