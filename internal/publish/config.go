@@ -95,6 +95,10 @@ const (
 	commitRing = 4096
 )
 
+// transactionalID is the same for every producer of the account, so that a new owner
+// fences the one before.
+func (c *Config) transactionalID() string { return "leverstream-" + c.Prefix + "-" + c.Account }
+
 // codecOf returns the compression codec with Kafka's name for it.
 func codecOf(name string) (kgo.CompressionCodec, error) {
 	switch name {

@@ -119,14 +119,14 @@ func isEmpty(ctx context.Context, adm *kadm.Client, topic string) (bool, error) 
 		err = starts.Error()
 	}
 	if err != nil {
-		return false, fmt.Errorf("find the start of topic %s: %w", topic, err)
+		return false, fmt.Errorf("find the start of topic %s: %w", topic, denied(err, rightDescribe, onTopic(topic)))
 	}
 	ends, err := adm.ListEndOffsets(ctx, topic)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return false, fmt.Errorf("find the end of topic %s: %w", topic, err)
+		return false, fmt.Errorf("find the end of topic %s: %w", topic, denied(err, rightDescribe, onTopic(topic)))
 	}
 	empty := true
 	ends.Each(func(end kadm.ListedOffset) {

@@ -160,7 +160,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		return err
 	}
 	w.client, err = kgo.NewClient(append(w.c.Kafka[:len(w.c.Kafka):len(w.c.Kafka)],
-		kgo.TransactionalID("leverstream-"+w.c.Prefix+"-"+w.c.Account),
+		kgo.TransactionalID(w.c.transactionalID()),
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as Java clients
@@ -174,7 +174,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		return fmt.Errorf("connect to Kafka: %w", err)
 	}
 	if _, _, err := w.client.ProducerID(ctx); err != nil {
-		return fmt.Errorf("become the owner of the account (transactional id leverstream-%s-%s): %w", w.c.Prefix, w.c.Account, err)
+		return fmt.Errorf("become the owner of the account (transactional id %s): %w", w.c.transactionalID(), denied(err, rightWrite, onTransactionalID(&w.c)))
 	}
 	failpoint.Reach(failpoint.Fenced)
 	tx := transaction{w: w, now: time.Now()}

@@ -102,7 +102,7 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 			continue
 		}
 		if !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
-			return nil, fmt.Errorf("look up topic %s: %w", w.name, d.Err)
+			return nil, fmt.Errorf("look up topic %s: %w", w.name, denied(d.Err, rightDescribe, onTopic(w.name)))
 		}
 		config := make(map[string]*string, len(w.config))
 		for k, v := range w.config {
@@ -110,7 +110,7 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 		}
 		resp, err := adm.CreateTopic(ctx, w.partitions, c.ReplicationFactor, config, w.name)
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-			return nil, fmt.Errorf("create topic %s (%d partitions, replication factor %d): %w %s; create it by hand or let the program's user do so", w.name, w.partitions, c.ReplicationFactor, err, resp.ErrMessage)
+			return nil, cannotCreate(c, w, err, resp.ErrMessage)
 		}
 		created[w.name] = err == nil
 	}
@@ -118,6 +118,14 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 		c.Logger.Info("created topics", "topics", slices.Sorted(maps.Keys(created)))
 	}
 	return describeTopics(ctx, adm, c, want, created)
+}
+
+// cannotCreate says why a topic is not there.
+func cannotCreate(c *Config, w wanted, err error, message string) error {
+	if lacks := denied(err, rightCreate, onTopic(w.name)); lacks != err { //nolint:errorlint // the same value means that nothing was found
+		return fmt.Errorf("create topic %s: %w; or create it by hand", w.name, lacks)
+	}
+	return fmt.Errorf("create topic %s (%d partitions, replication factor %d): %w %s; create it by hand or let the program's user do so", w.name, w.partitions, c.ReplicationFactor, err, message)
 }
 
 // describeTopics reads ids, partition counts and configurations.
@@ -145,7 +153,7 @@ func describeTopics(ctx context.Context, adm *kadm.Client, c *Config, want []wan
 	actual := map[string]map[string]string{}
 	for _, rc := range configs {
 		if rc.Err != nil {
-			c.Logger.Warn("cannot read a topic's configuration; it is not checked", "topic", rc.Name, "error", rc.Err)
+			c.Logger.Warn("cannot read a topic's configuration; it is not checked", "topic", rc.Name, "error", denied(rc.Err, rightDescribeConfigs, onTopic(rc.Name)))
 			continue
 		}
 		actual[rc.Name] = map[string]string{}
@@ -168,20 +176,45 @@ func describeTopics(ctx context.Context, adm *kadm.Client, c *Config, want []wan
 	return out, nil
 }
 
+// Drift is a setting of a topic that exists with another value than the program would
+// have given it.
+type Drift struct {
+	// Setting is Kafka's name, or "partitions".
+	Setting    string
+	Have, Want string
+	// Fix is what mends it; empty if nothing does.
+	Fix string
+}
+
+// drift returns how the topic differs from what would have been created.
+func (w wanted) drift(partitions int32, config map[string]string) []Drift {
+	var out []Drift
+	for _, key := range slices.Sorted(maps.Keys(w.config)) {
+		if have, ok := config[key]; ok && have != w.config[key] {
+			out = append(out, Drift{
+				Setting: key, Have: have, Want: w.config[key],
+				Fix: fmt.Sprintf("kafka-configs --alter --entity-type topics --entity-name %s --add-config %s=%s", w.name, key, w.config[key]),
+			})
+		}
+	}
+	if partitions != w.partitions {
+		out = append(out, Drift{Setting: "partitions", Have: strconv.Itoa(int(partitions)), Want: strconv.Itoa(int(w.partitions))})
+	}
+	return out
+}
+
 // reportDrift says how an existing topic differs from what would have been created,
 // and how to mend it.
 func (c *Config) reportDrift(w wanted, t topic, config map[string]string) {
 	if t.created {
 		return
 	}
-	for _, key := range slices.Sorted(maps.Keys(w.config)) {
-		if have, ok := config[key]; ok && have != w.config[key] {
-			c.Logger.Warn("topic exists with another configuration; going on with it",
-				"topic", w.name, "config", key, "have", have, "want", w.config[key],
-				"fix", fmt.Sprintf("kafka-configs --alter --entity-type topics --entity-name %s --add-config %s=%s", w.name, key, w.config[key]))
+	for _, d := range w.drift(t.partitions, config) {
+		if d.Fix == "" {
+			c.Logger.Warn("topic exists with another number of partitions; going on with it", "topic", w.name, "have", d.Have, "want", d.Want)
+			continue
 		}
-	}
-	if t.partitions != w.partitions {
-		c.Logger.Warn("topic exists with another number of partitions; going on with it", "topic", w.name, "have", t.partitions, "want", w.partitions)
+		c.Logger.Warn("topic exists with another configuration; going on with it",
+			"topic", w.name, "config", d.Setting, "have", d.Have, "want", d.Want, "fix", d.Fix)
 	}
 }
