@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -52,10 +51,7 @@ It exits 1 if anything failed.`,
 			})
 			failed := check.Count(results, check.Failed)
 			if asJSON {
-				enc := json.NewEncoder(out)
-				enc.SetEscapeHTML(false)
-				enc.SetIndent("", "  ")
-				err = enc.Encode(map[string]any{"results": results, "failed": failed, "warnings": check.Count(results, check.Warning)})
+				err = printJSON(out, map[string]any{"results": results, "failed": failed, "warnings": check.Count(results, check.Warning)})
 				if err != nil {
 					return err
 				}

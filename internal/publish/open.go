@@ -152,9 +152,35 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		name, err := os.ReadFile(lastInstance)
 		return err == nil && string(name) == o.Instance
 	}
-	if err := standby(ctx, &w.c, adm, dead); err != nil {
+	if err := standby(ctx, &w.c, adm, dead, true); err != nil {
 		return err
 	}
+	if err := w.fence(ctx); err != nil {
+		return err
+	}
+	failpoint.Reach(failpoint.Fenced)
+	tx := transaction{w: w, now: time.Now()}
+	if err := tx.owner(false); err != nil {
+		return err
+	}
+	if err := tx.commit(ctx); err != nil {
+		return fmt.Errorf("write the owner record: %w", err)
+	}
+	failpoint.Reach(failpoint.Owned)
+	if err := w.lockState(ctx, open, dir, id); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(lastInstance), 0o700); err != nil {
+		return fmt.Errorf("STATE_DIR: %w", err)
+	}
+	if err := os.WriteFile(lastInstance, []byte(w.c.Instance), 0o600); err != nil {
+		return fmt.Errorf("STATE_DIR: %w", err)
+	}
+	return nil
+}
+
+// fence makes the transactional client and fences whoever had the id before.
+func (w *Writer) fence(ctx context.Context) error {
 	compression, err := codecOf(w.c.Compression)
 	if err != nil {
 		return err
@@ -175,24 +201,6 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	}
 	if _, _, err := w.client.ProducerID(ctx); err != nil {
 		return fmt.Errorf("become the owner of the account (transactional id %s): %w", w.c.transactionalID(), denied(err, rightWrite, onTransactionalID(&w.c)))
-	}
-	failpoint.Reach(failpoint.Fenced)
-	tx := transaction{w: w, now: time.Now()}
-	if err := tx.owner(false); err != nil {
-		return err
-	}
-	if err := tx.commit(ctx); err != nil {
-		return fmt.Errorf("write the owner record: %w", err)
-	}
-	failpoint.Reach(failpoint.Owned)
-	if err := w.lockState(ctx, open, dir, id); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(lastInstance), 0o700); err != nil {
-		return fmt.Errorf("STATE_DIR: %w", err)
-	}
-	if err := os.WriteFile(lastInstance, []byte(w.c.Instance), 0o600); err != nil {
-		return fmt.Errorf("STATE_DIR: %w", err)
 	}
 	return nil
 }
