@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/kafkatest"
 	"github.com/leverstream/leverstream/internal/sandbox"
@@ -168,5 +170,176 @@ func TestUsersOfTheSingerTapMoveWithoutAGap(t *testing.T) {
 	}
 	if diffs := s.differences(); len(diffs) > 0 {
 		t.Errorf("%d differences, %q", len(diffs), diffs[:min(5, len(diffs))])
+	}
+}
+
+// personal returns the longer texts in fields that the schemas tag as a person's data.
+func (s *station) personal() map[string]bool {
+	s.t.Helper()
+	out := map[string]bool{}
+	for _, t := range extractor.Tables() {
+		fields, err := avro.Fields(t.Name)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, row := range s.lever.Truth(t.Name) {
+			collect(out, fields, row, false)
+		}
+	}
+	// What stands in an untagged field as well, or in the name of a table, says nothing.
+	open := map[string]bool{}
+	for _, t := range extractor.Tables() {
+		open[t.Name] = true
+		fields, err := avro.Fields(t.Name)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for _, row := range s.lever.Truth(t.Name) {
+			collectOpen(open, fields, row)
+		}
+	}
+	all := strings.Join(slices.Collect(maps.Keys(open)), "\n")
+	maps.DeleteFunc(out, func(text string, _ bool) bool { return strings.Contains(all, text) })
+	return out
+}
+
+func collect(into map[string]bool, fields []avro.Field, row map[string]any, tagged bool) {
+	for _, f := range fields {
+		switch v := row[f.Name]; {
+		case tagged || f.PII:
+			texts(into, v)
+		case f.Fields != nil:
+			for _, r := range records(v) {
+				collect(into, f.Fields, r, false)
+			}
+		}
+	}
+}
+
+func collectOpen(into map[string]bool, fields []avro.Field, row map[string]any) {
+	for _, f := range fields {
+		switch v := row[f.Name]; {
+		case f.PII:
+		case f.Fields != nil:
+			for _, r := range records(v) {
+				collectOpen(into, f.Fields, r)
+			}
+		default:
+			texts(into, v)
+		}
+	}
+}
+
+func records(v any) (out []map[string]any) {
+	switch v := v.(type) {
+	case map[string]any:
+		return []map[string]any{v}
+	case []any:
+		for _, x := range v {
+			if r, ok := x.(map[string]any); ok {
+				out = append(out, r)
+			}
+		}
+	}
+	return out
+}
+
+func texts(into map[string]bool, v any) {
+	const tooShort = 8
+	switch v := v.(type) {
+	case string:
+		if len(v) >= tooShort {
+			into[v] = true
+		}
+	case []any:
+		for _, x := range v {
+			texts(into, x)
+		}
+	case map[string]any:
+		for _, x := range v {
+			texts(into, x)
+		}
+	}
+}
+
+// finds says how many of the texts are in what was written to any topic behind the
+// offsets, and moves those to the end.
+func (s *station) finds(wanted map[string]bool, from map[string]int64) (n int) {
+	s.t.Helper()
+	prefix := s.env["KAFKA_TOPIC_PREFIX"]
+	topics := []string{prefix + ".state", prefix + ".dlq", prefix + ".bookmarks"}
+	for _, t := range extractor.Tables() {
+		topics = append(topics, prefix+"."+t.Name)
+	}
+	for _, topic := range topics {
+		for _, r := range s.c.Raw(s.t, topic) {
+			at := topic + "/" + strconv.Itoa(int(r.Partition))
+			if r.Offset < from[at] {
+				continue
+			}
+			from[at] = r.Offset + 1
+			value := string(r.RawKey) + string(r.RawValue)
+			for _, h := range r.Headers {
+				value += h
+			}
+			for text := range wanted {
+				if strings.Contains(value, text) {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}
+
+func TestWhatIsMaskedLeavesLeverNoMore(t *testing.T) {
+	s := newStation(t, sandbox.Options{Opportunities: 30, Seed: 61})
+	from := map[string]int64{}
+	s.does(exitDone, "run", "--once")
+	if n := s.finds(s.personal(), from); n < 100 {
+		t.Fatalf("only %d values of persons in the topics: the test sees nothing", n)
+	}
+	everything := s.personal()
+	s.lever.Mutate(30)
+	for text := range s.personal() {
+		everything[text] = true
+	}
+	s.env["LEVER_HASH_FIELDS"], s.env["LEVER_HASH_KEY"] = "*.emails", "0123456789abcdef"
+	s.env["LEVER_EXCLUDE_FIELDS"] = "*.name,*.headline,*.location,*.phones,*.links,*._extra,opportunity_*.@pii,candidate_*.@pii,users.@pii,requisitions.@pii"
+	out := s.does(exitDone, "run", "--once")
+	if !strings.Contains(out, "masking none -> sha256:") {
+		t.Error(out)
+	}
+	if n := s.finds(everything, from); n > 0 {
+		t.Errorf("%d values of persons were written although they are masked", n)
+	}
+	// All rows were written again: nothing older is a key's last record.
+	latest := map[string][]byte{}
+	for _, r := range s.c.Raw(t, s.env["KAFKA_TOPIC_PREFIX"]+".state") {
+		latest[string(r.RawKey)] = r.RawValue
+	}
+	for key, value := range latest {
+		for text := range everything {
+			if strings.Contains(string(value), text) {
+				t.Fatalf("the state of %s was not written again", key)
+			}
+		}
+	}
+	s.lever.Mutate(30)
+	for text := range s.personal() {
+		everything[text] = true
+	}
+	if out := s.does(exitDone, "run", "--once"); !strings.Contains(out, `"events":`) || strings.Contains(out, `"events":0,`) {
+		t.Error(out)
+	}
+	// A bookmark that was reset leaves nobody to say by which rules rows were written.
+	s.does(exitDone, "bookmarks", "reset", "--all")
+	s.env["LEVER_EXCLUDE_FIELDS"] = "@pii"
+	delete(s.env, "LEVER_HASH_FIELDS")
+	if out := s.does(exitDone, "run", "--once"); !strings.Contains(out, "not known which fields were left out") {
+		t.Error(out)
+	}
+	if n := s.finds(everything, from); n > 0 {
+		t.Errorf("%d values of persons were written although they are masked", n)
 	}
 }

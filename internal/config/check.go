@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/mask"
 )
 
 // complete fills in the defaults that depend on other variables.
@@ -85,6 +86,7 @@ func (c *Config) check(tables []cdc.Table, need Need, ps *problems) {
 	c.checkTopics(tables, ps)
 	c.checkTLS(ps)
 	c.checkSASL(ps)
+	c.checkMasks(tables, ps)
 	if need&NeedLever != 0 {
 		c.checkAdmin(ps)
 	}
@@ -115,6 +117,39 @@ func (c *Config) checkTopics(tables []cdc.Table, ps *problems) {
 	taken[string(k.BookmarksTopic)] = "the topic of the bookmarks"
 	if what, ok := taken[string(k.StateTopic)]; ok {
 		ps.addf("KAFKA_STATE_TOPIC", "%s is %s; use a topic of its own", k.StateTopic, what)
+	}
+}
+
+// leastHashKey is the length, in bytes, below which a key could be tried out.
+const leastHashKey = 16
+
+// checkMasks looks at the rules for fields. All tables may be named, selected or not.
+func (c *Config) checkMasks(tables []cdc.Table, ps *problems) {
+	if len(tables) == 0 {
+		return // the command has no tables
+	}
+	check := func(variable string, patterns []string, a mask.Action) {
+		for _, p := range mask.Match(tables, patterns, a) {
+			suggestion := ""
+			if p.Unknown {
+				suggestion = didYouMean(p.Pattern, mask.Paths(tables))
+			}
+			ps.addf(variable, "%q %s%s", p.Pattern, p.Text, suggestion)
+		}
+	}
+	check("LEVER_EXCLUDE_FIELDS", c.Lever.ExcludeFields, mask.Exclude)
+	check("LEVER_HASH_FIELDS", c.Lever.HashFields, mask.Hash)
+	if len(c.Lever.HashFields) == 0 || ps.has("LEVER_HASH_KEY") {
+		return
+	}
+	key, err := c.Lever.HashKey.Read()
+	switch {
+	case err != nil:
+		ps.addf("LEVER_HASH_KEY"+fileSuffix, "%v", err)
+	case key == "":
+		ps.addf("LEVER_HASH_KEY", "is not set; LEVER_HASH_FIELDS needs it (or LEVER_HASH_KEY_FILE, the name of a file that holds it)")
+	case len(key) < leastHashKey:
+		ps.addf("LEVER_HASH_KEY", "is too short to protect anything; use at least %d random characters", leastHashKey)
 	}
 }
 
@@ -206,6 +241,9 @@ func (c *Config) Warnings() []string {
 		if c.Lever.Burst > leverBurst {
 			ws = append(ws, fmt.Sprintf("LEVER_BURST is above the %d requests that Lever lets a key send at once: expect waiting", leverBurst))
 		}
+	}
+	if c.Lever.HashKey.IsSet() && len(c.Lever.HashFields) == 0 {
+		ws = append(ws, "LEVER_HASH_KEY is set, but LEVER_HASH_FIELDS is not: nothing is hashed")
 	}
 	if c.Kafka.SASLMechanism == "PLAIN" && !c.Kafka.TLS {
 		ws = append(ws, "KAFKA_SASL_MECHANISM is PLAIN without KAFKA_TLS: the password crosses the network in clear")

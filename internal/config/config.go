@@ -47,6 +47,12 @@ type Lever struct {
 	// Tables are the names of the selected tables in the catalogue's order, parents
 	// before their children. Load fills it with all tables if nothing was selected.
 	Tables []string `envconfig:"LEVER_TABLES" shown:"all 16" desc:"comma-separated tables to replicate; a child needs its parent"`
+	// ExcludeFields and HashFields are patterns of fields that are left out, or replaced by
+	// a hash (see package mask).
+	ExcludeFields Patterns `envconfig:"LEVER_EXCLUDE_FIELDS" desc:"comma-separated table.field paths to leave out, with * and nested fields; @pii = every field that the schemas tag as a person's data"`
+	HashFields    Patterns `envconfig:"LEVER_HASH_FIELDS" desc:"comma-separated paths, as above, of text to replace by its HMAC-SHA-256"`
+	// HashKey is read once, at the start.
+	HashKey Secret `envconfig:"LEVER_HASH_KEY" desc:"key of the hashes, at least 16 characters; required with LEVER_HASH_FIELDS"`
 	// Confidential is "auto", "include" or "exclude".
 	Confidential string `envconfig:"LEVER_CONFIDENTIAL" default:"auto" oneof:"auto include exclude" desc:"confidential rows: auto (all if the key may see them, else without them and a warning), include, exclude"`
 	// Candidates is "derived".

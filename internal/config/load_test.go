@@ -15,11 +15,11 @@ import (
 
 func catalogue() []cdc.Table {
 	return []cdc.Table{
-		{Name: "candidates"},
-		{Name: "candidate_offers", Parent: "candidates"},
-		{Name: "opportunities"},
-		{Name: "opportunity_offers", Parent: "opportunities"},
-		{Name: "stages"},
+		{Name: "candidates", Key: "id"},
+		{Name: "candidate_offers", Key: "id", Parent: "candidates", ParentFields: []string{"opportunityId", "candidateId"}},
+		{Name: "opportunities", Key: "id"},
+		{Name: "opportunity_offers", Key: "id", Parent: "opportunities", ParentFields: []string{"opportunityId"}},
+		{Name: "stages", Key: "id"},
 	}
 }
 
@@ -212,15 +212,34 @@ func TestMistakes(t *testing.T) {
 		},
 		"what this version does not have is refused": {
 			vars: map[string]string{
-				"LEVER_HASH_KEY_FILE":  "/x",
 				"KAFKA_SASL_MECHANISM": "OAUTHBEARER", "LEVER_OAUTH_TOKEN_FILE": "/x",
 			},
 			want: []string{
 				"KAFKA_SASL_MECHANISM: OAUTHBEARER is not supported by this version",
-				"LEVER_HASH_KEY_FILE: is not supported by this version",
 				"LEVER_OAUTH_TOKEN_FILE: is not supported by this version; use LEVER_TOKEN",
 			},
 		},
+		"rules for fields must mean something": {
+			vars: map[string]string{
+				"LEVER_EXCLUDE_FIELDS": "opportunities.emial, stages.id,opportunity_offers.opportunityId, candidates.isAnonymized, name, x.*, a.[b",
+				"LEVER_HASH_FIELDS":    "opportunities.createdAt,candidates._extra", "LEVER_HASH_KEY": "hunter2-and-some-more",
+			},
+			want: []string{
+				`LEVER_EXCLUDE_FIELDS: "opportunities.emial" matches no field of any table; did you mean opportunities.emails?`,
+				`LEVER_EXCLUDE_FIELDS: "stages.id" is the primary key`,
+				`LEVER_EXCLUDE_FIELDS: "opportunity_offers.opportunityId" is the id of the row's parent`,
+				`LEVER_EXCLUDE_FIELDS: "candidates.isAnonymized" tells that a person was anonymised`,
+				`LEVER_EXCLUDE_FIELDS: "name" is no path`,
+				`LEVER_EXCLUDE_FIELDS: "x.*" matches no field`,
+				`LEVER_EXCLUDE_FIELDS: "a.[b" is no path`,
+				`LEVER_HASH_FIELDS: "opportunities.createdAt" is not text`,
+				`LEVER_HASH_FIELDS: "candidates._extra" holds unknown fields`,
+			},
+		},
+		"hashes need a key":               {vars: map[string]string{"LEVER_HASH_FIELDS": "@pii"}, want: []string{"LEVER_HASH_KEY: is not set"}},
+		"a hash key is long":              {vars: map[string]string{"LEVER_HASH_FIELDS": "@pii", "LEVER_HASH_KEY": "hunter2"}, want: []string{"LEVER_HASH_KEY: is too short"}},
+		"a hash key's file is read":       {vars: map[string]string{"LEVER_HASH_FIELDS": "@pii", "LEVER_HASH_KEY_FILE": empty}, want: []string{"LEVER_HASH_KEY_FILE: the file " + empty + " is empty"}},
+		"rules for fields with wildcards": {vars: map[string]string{"LEVER_EXCLUDE_FIELDS": "*.*, candidate*.*.fileName, candidates.@pii"}},
 		"admin on a network needs a token": {
 			need: NeedLever, vars: map[string]string{"HTTP_ADDR": ":8080", "LEVER_TOKEN": "x"},
 			want: []string{"ADMIN_TOKEN: is not set, but HTTP_ADDR is not loopback"},

@@ -11,6 +11,7 @@ import (
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/config"
 	"github.com/leverstream/leverstream/internal/lever"
+	"github.com/leverstream/leverstream/internal/mask"
 	"github.com/leverstream/leverstream/internal/publish"
 )
 
@@ -42,10 +43,27 @@ func Registry(c *config.Config, log *slog.Logger) (*avro.Registry, error) {
 	return avro.NewRegistry(c.Registry.Register, log, opts...)
 }
 
+// Masks returns the rules by which fields are left out or hashed.
+func Masks(c *config.Config) (*mask.Rules, error) {
+	key, err := c.Lever.HashKey.Read()
+	if err != nil {
+		return nil, fmt.Errorf("LEVER_HASH_KEY_FILE: %w", err)
+	}
+	rules, err := mask.New(extractor.Tables(), c.Lever.ExcludeFields, c.Lever.HashFields, key)
+	if err != nil {
+		return nil, fmt.Errorf("LEVER_EXCLUDE_FIELDS, LEVER_HASH_FIELDS: %w", err)
+	}
+	return rules, nil
+}
+
 // Writer returns the configuration of the writer, without what only a run knows:
 // Registry, Confidentiality, Instance, TakeOver, Clock and Committed.
 func Writer(c *config.Config, version string, log *slog.Logger) (publish.Config, error) {
 	kafka, err := c.Kafka.Opts()
+	if err != nil {
+		return publish.Config{}, err
+	}
+	masks, err := Masks(c)
 	if err != nil {
 		return publish.Config{}, err
 	}
@@ -61,6 +79,7 @@ func Writer(c *config.Config, version string, log *slog.Logger) (publish.Config,
 		TopicConfig: c.Kafka.TopicConfig, Compression: c.Kafka.Compression,
 		Format: Format(c.Events), KeyFormat: KeyFormat(c.Events),
 		StateDir: c.Program.StateDir, APIHost: api.Host, StartDate: c.Lever.StartDate.String(),
+		Masks:   masks,
 		Version: version, Logger: log,
 	}
 	if c.Lever.Candidates == native {

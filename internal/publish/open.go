@@ -117,7 +117,11 @@ func (w *Writer) openTables(ctx context.Context) error {
 			return refused(err)
 		}
 		codec.SetIDs(keyID, valueID)
-		w.tables[t.Name] = &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topicName].maxBytes}
+		table := &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topicName].maxBytes, Mask: w.c.Masks.Table(t.Name)}
+		if table.Mask != nil && table.Mask.DropsExtra() {
+			codec.DropExtra()
+		}
+		w.tables[t.Name] = table
 	}
 	for _, t := range w.c.Tables {
 		if t.Parent != "" {

@@ -264,6 +264,9 @@ func (w *Writer) setSnapshot(table string, b offsets.Bookmark) error {
 		return fmt.Errorf("bookmark of %s: %w", table, err)
 	}
 	w.tables[table].Snapshot = s
+	if b.Incarnation != nil {
+		w.tables[table].MaskedSince = b.Incarnation.MaskedSince
+	}
 	return nil
 }
 
