@@ -173,6 +173,9 @@ func (c *Codec) DropExtra() { c.dropExtra = true }
 // KeyID returns the registry's id of the key's schema; 0 for KeyString.
 func (c *Codec) KeyID() int { return int(c.keyID) }
 
+// ValueID returns the registry's id of the value's schema.
+func (c *Codec) ValueID() int { return int(c.valueID) }
+
 // Version is the number of the row schema with which EncodeRow writes, from 1.
 func (c *Codec) Version() int { return len(c.versions) }
 

@@ -2,11 +2,15 @@ package avro
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/sr"
 )
@@ -16,23 +20,63 @@ import (
 var ErrRefused = errors.New("schema registry refuses")
 
 // Registry is a Confluent-compatible schema registry.
+//
+// It keeps one connection open, idle or not: when that ends, the registry may have been
+// restarted, and may have lost what it knew (see [Registry.Losses]).
 type Registry struct {
 	client   *sr.Client
 	register bool
 	log      *slog.Logger
+	losses   atomic.Int64
 	mu       sync.Mutex
 	texts    map[int]string
 }
 
-// NewRegistry returns a client of the registry that the options name. With register
-// false it only looks up what others have registered.
-func NewRegistry(register bool, log *slog.Logger, opts ...sr.ClientOpt) (*Registry, error) {
-	cl, err := sr.NewClient(opts...)
+// requestTimeout bounds a request to the registry.
+const requestTimeout = 5 * time.Second
+
+// NewRegistry returns a client of the registry that the options name, and that the TLS
+// configuration trusts (nil: the system's authorities). With register false it only
+// looks up what others have registered.
+func NewRegistry(register bool, log *slog.Logger, tls *tls.Config, opts ...sr.ClientOpt) (*Registry, error) {
+	r := &Registry{register: register, log: log, texts: map[int]string{}}
+	transport := &http.Transport{
+		Proxy: http.ProxyFromEnvironment, TLSClientConfig: tls,
+		MaxIdleConnsPerHost: 1,
+		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			var d net.Dialer
+			conn, err := d.DialContext(ctx, network, addr)
+			if err != nil {
+				return nil, err
+			}
+			return &countedConn{Conn: conn, closed: sync.OnceFunc(func() { r.losses.Add(1) })}, nil
+		},
+	}
+	var err error
+	r.client, err = sr.NewClient(append(opts[:len(opts):len(opts)], sr.HTTPClient(&http.Client{Transport: transport, Timeout: requestTimeout}))...)
 	if err != nil {
 		return nil, fmt.Errorf("schema registry: %w", err)
 	}
-	return &Registry{client: cl, register: register, log: log, texts: map[int]string{}}, nil
+	return r, nil
 }
+
+// countedConn says when it is closed. The transport closes a connection as soon as the
+// server does.
+type countedConn struct {
+	net.Conn
+
+	closed func()
+}
+
+// Close closes the connection.
+func (c *countedConn) Close() error {
+	c.closed()
+	return c.Conn.Close()
+}
+
+// Losses returns how many connections to the registry have ended. While the number
+// stays the same, the registry is the one that has answered before.
+func (r *Registry) Losses() int64 { return r.losses.Load() }
 
 // Register returns the id of the schema under the subject, and registers it if it is
 // missing. A subject that it creates becomes FULL_TRANSITIVE: schemas may only gain

@@ -167,7 +167,7 @@ func (g *guard) section(table string, now time.Time) *guardSection {
 	s := g.tables[table]
 	s.Deleted = slices.DeleteFunc(s.Deleted, func(c guardCount) bool {
 		age := now.Sub(time.UnixMilli(c.At))
-		return age > g.e.guardInterval() || age < 0
+		return max(age, -age) > g.e.guardInterval() // or the clock was set back
 	})
 	return s
 }

@@ -77,7 +77,7 @@ func Parse(value []byte) (Bookmark, error) {
 func parseObject(text []byte) (map[string]json.RawMessage, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	if t, err := dec.Token(); err != nil {
-		return nil, err
+		return nil, cut(err)
 	} else if t != json.Delim('{') {
 		return nil, errors.New("it is no JSON object")
 	}
@@ -85,7 +85,7 @@ func parseObject(text []byte) (map[string]json.RawMessage, error) {
 	for dec.More() {
 		t, err := dec.Token()
 		if err != nil {
-			return nil, err
+			return nil, cut(err)
 		}
 		name, _ := t.(string)
 		if _, twice := members[name]; twice {
@@ -93,7 +93,7 @@ func parseObject(text []byte) (map[string]json.RawMessage, error) {
 		}
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
-			return nil, err
+			return nil, cut(err)
 		}
 		var compact bytes.Buffer
 		if err := json.Compact(&compact, raw); err != nil {
@@ -102,12 +102,20 @@ func parseObject(text []byte) (map[string]json.RawMessage, error) {
 		members[name] = compact.Bytes()
 	}
 	if _, err := dec.Token(); err != nil {
-		return nil, err
+		return nil, cut(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("something follows the JSON object")
 	}
 	return members, nil
+}
+
+// cut says so where the text ends too early.
+func cut(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errors.New("the JSON is cut off")
+	}
+	return err
 }
 
 // Marshal returns the bookmark as compact JSON: version, lsn, incarnation, then the

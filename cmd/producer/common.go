@@ -59,6 +59,10 @@ func startEmbedded(ctx context.Context, c *config.Config, dir string, log *slog.
 // end what was done.
 func replicate(ctx context.Context, c *config.Config, o pipeline.Options, show func(context.Context, *pipeline.Pipeline)) error {
 	o.Version, o.Instance = version(), uuid.NewString()
+	o.Fatal = func(err error) {
+		o.Logger.Error("stopping at once", "error", err)
+		os.Exit(exitFailed)
+	}
 	p, err := pipeline.New(*c, o)
 	if err != nil {
 		return err

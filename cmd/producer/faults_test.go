@@ -186,35 +186,80 @@ func TestACrashAtAnyPoint(t *testing.T) {
 	}
 }
 
+// pagesOnce finds pages of a snapshot that a later life of the program asks for although
+// they were committed. A page is committed before the one after the next is asked for.
+type pagesOnce struct {
+	mu        sync.Mutex
+	life      []string
+	committed map[string]bool
+	again     []string
+}
+
+func (p *pagesOnce) between(w http.ResponseWriter, r *http.Request, lever http.Handler) {
+	if q := r.URL.Query(); r.URL.Path == "/v1/opportunities" && !q.Has("updated_at_start") && q.Get("limit") == "100" {
+		p.mu.Lock()
+		page := q.Encode()
+		if p.committed[page] {
+			p.again = append(p.again, page)
+		}
+		p.life = append(p.life, page)
+		if n := len(p.life); n > 2 {
+			defer func(page string) {
+				p.mu.Lock()
+				p.committed[page] = true
+				p.mu.Unlock()
+			}(p.life[n-3])
+		}
+		p.mu.Unlock()
+	}
+	lever.ServeHTTP(w, r)
+}
+
+func (p *pagesOnce) died() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.life = nil
+}
+
 // The process is killed at random moments while Lever changes. No scan begins again that
 // was more than a page, or a window, into its work.
 func TestKillsAtRandomMoments(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	const n, rate = 600, 400
-	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: n, Seed: seed})
-	f.env["LEVER_RATE"], f.env["SWEEP_INTERVAL"] = strconv.Itoa(rate), "0"
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 100 * *kills, Seed: seed})
+	f.env["LEVER_RATE"], f.env["SWEEP_INTERVAL"] = "400", "0"
+	pages := pagesOnce{committed: map[string]bool{}}
+	f.between(pages.between)
+	changes := 0
 	for range *kills {
 		p := f.start(nil, "run")
 		lives := time.Duration(300+random.IntN(2500)) * time.Millisecond
 		for began := time.Now(); time.Since(began) < lives; time.Sleep(20 * time.Millisecond) {
-			f.lever.Mutate(random.IntN(2))
+			n := random.IntN(2)
+			f.lever.Mutate(n)
+			changes += n
 		}
 		p.signal(syscall.SIGKILL)
 		p.exits(-1, 10*time.Second)
+		pages.died()
 		if random.IntN(5) == 0 {
 			f.env["STATE_DIR"] = t.TempDir()
 		}
 	}
+	f.between(nil)
+	if len(pages.again) > 0 {
+		t.Errorf("%d pages were read again that were committed before, %q", len(pages.again), pages.again[0])
+	}
 	f.env["SWEEP_INTERVAL"] = "1s"
 	p := f.start(nil, "run")
-	f.converges(p, 2*time.Minute)
+	f.converges(p, 2*time.Minute+time.Duration(*kills)*time.Second)
 	p.signal(syscall.SIGTERM)
 	p.exits(exitDone, 10*time.Second)
 	if diffs := f.differences(); len(diffs) > 0 {
 		t.Errorf("%d differences, %q", len(diffs), diffs[:min(5, len(diffs))])
 	}
+	t.Logf("%d kills, %d changes, %d pages of the snapshot committed", *kills, changes, len(pages.committed))
 }
 
 // A stop with work in flight, a backlog, and a Lever that does not answer.
@@ -378,6 +423,87 @@ func TestBrokersThatDie(t *testing.T) {
 	}
 	f.lever.Mutate(10)
 	f.converges(p, 3*time.Minute)
+	p.signal(syscall.SIGTERM)
+	p.exits(exitDone, 10*time.Second)
+}
+
+// The topics want more replicas in sync than there are.
+func TestTooFewReplicas(t *testing.T) {
+	needControl(t)
+	c := kafkatest.Best(t)
+	if len(c.Brokers) < 3 {
+		t.Skip("needs three brokers")
+	}
+	f := newFixture(t, c, sandbox.Options{Opportunities: 100, Seed: 61})
+	f.env["KAFKA_REPLICATION_FACTOR"], f.env["KAFKA_TOPIC_CONFIG"] = "3", "min.insync.replicas=3"
+	p := f.start(nil, "run")
+	p.says("owner of the account", time.Minute)
+	control(t, "kill", "3")
+	f.lever.Mutate(20)
+	f.stalls()
+	control(t, "start", "3")
+	f.lever.Mutate(20)
+	f.converges(p, 3*time.Minute)
+	p.signal(syscall.SIGTERM)
+	p.exits(exitDone, 10*time.Second)
+}
+
+// asked is the number of requests that Lever has answered.
+func (f *fixture) asked() (n int64) {
+	for _, count := range f.lever.Requests() {
+		n += count
+	}
+	return n
+}
+
+// stalls waits until Lever is not asked any more: nothing is read that cannot be written.
+func (f *fixture) stalls() {
+	f.t.Helper()
+	const still = 5 * time.Second
+	last, since := f.asked(), time.Now()
+	for deadline := time.Now().Add(time.Minute); time.Since(since) < still; time.Sleep(100 * time.Millisecond) {
+		if n := f.asked(); n != last {
+			last, since = n, time.Now()
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatal("Lever is still asked after a minute without Kafka")
+		}
+	}
+}
+
+// While Kafka does not answer, the program reads no more than it can hold.
+func TestNothingIsReadThatCannotBeWritten(t *testing.T) {
+	needControl(t)
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 20_000, Seed: 62})
+	f.env["LEVER_TABLES"] = "opportunities,candidates,opportunity_applications,candidate_applications"
+	p := f.start(nil, "run")
+	p.says("owner of the account", time.Minute)
+	control(t, "freeze", "1")
+	f.stalls()
+	if asked := f.asked(); asked > 190 {
+		t.Errorf("%d requests: the whole listing was read, although nothing could be written", asked)
+	}
+	control(t, "thaw", "1")
+	p.signal(syscall.SIGTERM)
+	p.exits(exitDone, 10*time.Second)
+}
+
+// The registry is away when the program starts, then dies under it and comes back empty.
+func TestARegistryThatDies(t *testing.T) {
+	needControl(t)
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 60, Seed: 63})
+	control(t, "kill", "registry")
+	p := f.start(nil, "run")
+	p.says("SCHEMA_REGISTRY_URL.*retry_in|retry_in.*SCHEMA_REGISTRY_URL", time.Minute)
+	control(t, "start", "registry")
+	f.converges(p, 2*time.Minute)
+	control(t, "kill", "registry")
+	f.lever.Mutate(20)
+	p.says("the schema registry is away", time.Minute)
+	control(t, "start", "registry")
+	f.lever.Mutate(20)
+	p.says("the schema registry is back", time.Minute)
+	f.converges(p, 2*time.Minute)
 	p.signal(syscall.SIGTERM)
 	p.exits(exitDone, 10*time.Second)
 }

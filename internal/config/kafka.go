@@ -100,18 +100,21 @@ func keyPair(cert, key string) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// Opts returns the options of a registry client: address, credentials and TLS. The
+// TLSConfig returns whom to trust as the registry. The error names the variable of a
+// file that cannot be used.
+func (r Registry) TLSConfig() (*tls.Config, error) {
+	roots, err := trusted(r.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("SCHEMA_REGISTRY_CA_FILE: %w", err)
+	}
+	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
+}
+
+// Opts returns the options of a registry client: address and credentials. The
 // password's file is read now. The error names the variable of a file that cannot
 // be used.
 func (r Registry) Opts() ([]sr.ClientOpt, error) {
 	opts := []sr.ClientOpt{sr.URLs(string(r.URL)), sr.UserAgent(clientID)}
-	if r.CAFile != "" {
-		roots, err := trusted(r.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("SCHEMA_REGISTRY_CA_FILE: %w", err)
-		}
-		opts = append(opts, sr.DialTLSConfig(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}))
-	}
 	if r.Username != "" {
 		pass, err := r.Password.Read()
 		if err != nil {

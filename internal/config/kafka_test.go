@@ -113,7 +113,11 @@ func TestRegistryOptionsCarryTheConfiguration(t *testing.T) {
 	if got := cl.OptValue(sr.URLs).([]string); !slices.Equal(got, []string{"https://registry/path"}) {
 		t.Errorf("URLs %v", got)
 	}
-	if cl.OptValue(sr.DialTLSConfig) == nil {
-		t.Error("no TLS")
+	if tls, err := c.Registry.TLSConfig(); err != nil || tls.RootCAs == nil {
+		t.Errorf("TLS %v, %v", tls, err)
+	}
+	c.Registry.CAFile = "/none/ca.pem"
+	if _, err := c.Registry.TLSConfig(); err == nil || !strings.Contains(err.Error(), "SCHEMA_REGISTRY_CA_FILE") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/avro"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -32,14 +33,7 @@ func (c Cluster) Raw(t testing.TB, topic string) []Record {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	adm := kadm.NewClient(c.Client(t))
-	ends, err := adm.ListEndOffsets(ctx, topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		t.Fatalf("find the end of %s: %v", topic, err)
-	}
+	ends := c.ends(ctx, t, topic)
 	todo := map[int32]int64{}
 	from := map[int32]kgo.Offset{}
 	ends.Each(func(e kadm.ListedOffset) {
@@ -156,4 +150,26 @@ func decodeSchema(resp *http.Response) (string, error) {
 	}
 	err := json.NewDecoder(resp.Body).Decode(&answer)
 	return answer.Schema, err
+}
+
+// ends returns the ends of the topic's partitions, as soon as all have a leader.
+func (c Cluster) ends(ctx context.Context, t testing.TB, topic string) kadm.ListedOffsets {
+	t.Helper()
+	adm := kadm.NewClient(c.Client(t))
+	for {
+		ends, err := adm.ListEndOffsets(ctx, topic)
+		if err == nil {
+			err = ends.Error()
+		}
+		switch {
+		case err == nil:
+			return ends
+		case !kerr.IsRetriable(err) && !errors.Is(err, kerr.LeaderNotAvailable) || ctx.Err() != nil:
+			t.Fatalf("find the end of %s: %v", topic, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
 }

@@ -39,7 +39,9 @@ type Options struct {
 	// Attempts is how often a request to Lever that fails is sent; 0 means
 	// lever.DefaultAttempts.
 	Attempts int
-	Logger   *slog.Logger
+	// Fatal ends the process when the local state cannot be written. It must not return.
+	Fatal  func(error)
+	Logger *slog.Logger
 }
 
 // Pipeline replicates one account.
@@ -88,6 +90,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	wc.Confidentiality, wc.Instance, wc.TakeOver = confidentiality, p.o.Instance, p.o.TakeOver
 	wc.Clock, wc.Committed = p.clock, p.committed
+	wc.Fatal = p.o.Fatal
 	for failures := 0; ; {
 		began := time.Now()
 		done, err := p.own(ctx, wc, confidentiality)
@@ -176,6 +179,8 @@ func (p *Pipeline) failed(ctx context.Context, wc publish.Config, err error) (do
 	switch {
 	case errors.As(err, &owned), errors.As(err, &fatal), errors.Is(err, extractor.ErrOtherAccount), errors.Is(err, extractor.ErrBookmark):
 		return true, err
+	case ctx.Err() != nil && !p.owned:
+		return true, nil // there was nothing to commit
 	case ctx.Err() != nil:
 		return true, fmt.Errorf("stopped before everything was committed; the next start goes on from the last commit: %w", err)
 	}

@@ -40,7 +40,11 @@ func Registry(c *config.Config, log *slog.Logger) (*avro.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	return avro.NewRegistry(c.Registry.Register, log, opts...)
+	tls, err := c.Registry.TLSConfig()
+	if err != nil {
+		return nil, err
+	}
+	return avro.NewRegistry(c.Registry.Register, log, tls, opts...)
 }
 
 // Masks returns the rules by which fields are left out or hashed.

@@ -140,6 +140,7 @@ func (w *world) pipeline(o Options) *Pipeline {
 		w.t.Fatal(err)
 	}
 	o.Version, o.Instance, o.Attempts = "test", uuid.NewString(), 2
+	o.Fatal = func(err error) { panic(err) }
 	o.Logger = slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	p, err := New(*c, o)
 	if err != nil {

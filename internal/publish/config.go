@@ -50,7 +50,12 @@ type Config struct {
 	// TakeOver deposes another owner at once instead of waiting for it.
 	TakeOver bool
 	Clock    *cdc.Clock
-	Logger   *slog.Logger
+	// Now is the time of day, which may jump; nil is this machine's.
+	Now    func() time.Time
+	Logger *slog.Logger
+	// Fatal is called when the local state cannot be written (see state.Open). It must
+	// not return.
+	Fatal func(error)
 	// Committed is called after every commit. Optional.
 	Committed func(Commit)
 }
@@ -101,6 +106,13 @@ const (
 // transactionalID is the same for every producer of the account, so that a new owner
 // fences the one before.
 func (c *Config) transactionalID() string { return "leverstream-" + c.Prefix + "-" + c.Account }
+
+func (c *Config) now() time.Time {
+	if c.Now == nil {
+		return time.Now()
+	}
+	return c.Now()
+}
 
 // codecOf returns the compression codec with Kafka's name for it.
 func codecOf(name string) (kgo.CompressionCodec, error) {

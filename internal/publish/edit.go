@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -30,15 +29,20 @@ func Bookmarks(ctx context.Context, c Config) (map[string]Entry, error) {
 		return nil, err
 	}
 	defer adm.Close()
-	return readEntries(ctx, &c, adm)
+	return readEntries(ctx, &c, adm, readStable)
 }
 
-func readEntries(ctx context.Context, c *Config, adm *kadm.Client) (map[string]Entry, error) {
+// readTopic is readStable or readToEnd.
+type readTopic func(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topic string, from map[int32]int64, visit func(*kgo.Record) error) (map[int32]int64, error)
+
+// readEntries reads the bookmarks, with readStable while somebody else may be writing and
+// with readToEnd by the owner.
+func readEntries(ctx context.Context, c *Config, adm *kadm.Client, read readTopic) (map[string]Entry, error) {
 	out := map[string]Entry{}
-	_, err := readToEnd(ctx, c.Kafka, adm, c.BookmarksTopic, nil, func(r *kgo.Record) error {
+	_, err := read(ctx, c.Kafka, adm, c.BookmarksTopic, nil, func(r *kgo.Record) error {
 		key, err := offsets.ParseKey(r.Key)
 		if err != nil {
-			return fmt.Errorf("topic %s partition %d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
+			return damaged(r, "", err)
 		}
 		switch {
 		case key.Account != c.Account || key.Owner:
@@ -72,7 +76,7 @@ func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (m
 	}
 	defer adm.Close()
 	c.Tables = nil // their topics are the producer's business
-	w := &Writer{c: c, started: time.Now(), tables: map[string]*change.Table{}}
+	w := &Writer{c: c, started: c.now(), tables: map[string]*change.Table{}}
 	if w.topics, err = ensureTopics(ctx, adm, &c); err != nil {
 		return err
 	}
@@ -87,14 +91,14 @@ func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (m
 		return err
 	}
 	defer w.client.Close()
-	owned := transaction{w: w, now: time.Now()}
+	owned := transaction{w: w, now: c.now()}
 	if err := owned.owner(false); err != nil {
 		return err
 	}
 	if err := owned.commit(ctx); err != nil {
 		return fmt.Errorf("write the owner record: %w", err)
 	}
-	entries, err := readEntries(ctx, &c, adm)
+	entries, err := readEntries(ctx, &c, adm, readToEnd)
 	if err != nil {
 		return err
 	}
@@ -102,7 +106,7 @@ func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (m
 	if editErr != nil {
 		edited = nil // the account must be released all the same
 	}
-	tx := transaction{w: w, now: time.Now()}
+	tx := transaction{w: w, now: c.now()}
 	for table, b := range edited {
 		var value []byte
 		if b != nil {
@@ -123,7 +127,7 @@ func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (m
 
 // tried makes the edit without writing it.
 func tried(ctx context.Context, c *Config, adm *kadm.Client, edit func(map[string]Entry) (map[string]*offsets.Bookmark, error)) error {
-	entries, err := readEntries(ctx, c, adm)
+	entries, err := readEntries(ctx, c, adm, readStable)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 
@@ -107,7 +106,7 @@ func (w *Writer) incarnate(ctx context.Context, adm *kadm.Client) error {
 	if len(changed) == 0 {
 		return nil
 	}
-	tx := transaction{w: w, now: time.Now()}
+	tx := transaction{w: w, now: w.c.now()}
 	if err := tx.addBookmarks(w.bookmarks, changed); err != nil {
 		return err
 	}

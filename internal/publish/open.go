@@ -11,18 +11,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/internal/change"
 	"github.com/leverstream/leverstream/internal/failpoint"
 	"github.com/leverstream/leverstream/internal/state"
 	"github.com/leverstream/leverstream/offsets"
 )
-
-// Registry gives schemas their ids.
-type Registry interface {
-	// Register returns the id of the schema under the subject.
-	Register(ctx context.Context, subject, schema string) (id int, err error)
-}
 
 // Open becomes the owner of the account and reads back what Kafka says: it waits as a
 // standby while another producer is alive, creates missing topics, registers the
@@ -42,7 +35,7 @@ func Open(ctx context.Context, c Config) (*Writer, error) {
 	w := &Writer{
 		c: c, memory: change.NewMemory(),
 		queue: make(chan submission, queueLength), closing: make(chan struct{}), stopped: make(chan struct{}),
-		started: time.Now(), bookmarks: map[string]offsets.Bookmark{}, drift: map[string]bool{},
+		started: c.now(), bookmarks: map[string]offsets.Bookmark{}, drift: map[string]bool{},
 	}
 	if w.topics, err = ensureTopics(ctx, adm, &c); err != nil {
 		return nil, err
@@ -97,41 +90,6 @@ func (w *Writer) discard() error {
 	return nil
 }
 
-// openTables makes the codecs and registers their schemas.
-func (w *Writer) openTables(ctx context.Context) error {
-	w.tables = map[string]*change.Table{}
-	for _, t := range w.c.Tables {
-		topicName := w.c.Topic(t.Name)
-		codec, err := avro.NewCodec(t, topicName, w.c.Format, w.c.KeyFormat)
-		if err != nil {
-			return err
-		}
-		var keyID int
-		if schema := codec.KeySchema(); schema != "" {
-			if keyID, err = w.c.Registry.Register(ctx, topicName+"-key", schema); err != nil {
-				return refused(err)
-			}
-		}
-		valueID, err := w.c.Registry.Register(ctx, topicName+"-value", codec.ValueSchema())
-		if err != nil {
-			return refused(err)
-		}
-		codec.SetIDs(keyID, valueID)
-		table := &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topicName].maxBytes, Mask: w.c.Masks.Table(t.Name)}
-		if table.Mask != nil && table.Mask.DropsExtra() {
-			codec.DropExtra()
-		}
-		w.tables[t.Name] = table
-	}
-	for _, t := range w.c.Tables {
-		if t.Parent != "" {
-			parent := w.tables[t.Parent]
-			parent.Children = append(parent.Children, t.Name)
-		}
-	}
-	return nil
-}
-
 // own waits for the account to be free, becomes its owner, and says so in the first
 // transaction.
 func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) error {
@@ -139,7 +97,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	id := state.Identity{ClusterID: cluster, StateTopicID: w.topics[w.c.StateTopic].id, Account: w.c.Account, Prefix: w.c.Prefix}
 	open := func() (err error) {
 		if w.store == nil {
-			w.store, err = state.Open(dir, id)
+			w.store, err = state.Open(dir, id, w.c.Fatal)
 		}
 		return err
 	}
@@ -163,7 +121,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		return err
 	}
 	failpoint.Reach(failpoint.Fenced)
-	tx := transaction{w: w, now: time.Now()}
+	tx := transaction{w: w, now: w.c.now()}
 	if err := tx.owner(false); err != nil {
 		return err
 	}
@@ -227,7 +185,7 @@ func (w *Writer) lockState(ctx context.Context, open func() error, dir string, i
 				return fmt.Errorf("STATE_DIR: %w", err)
 			}
 			w.c.Logger.Warn("another process holds the local state; using a temporary copy, which is rebuilt from Kafka", "dir", dir, "temporary", tmp)
-			w.store, err = state.Open(tmp, id)
+			w.store, err = state.Open(tmp, id, w.c.Fatal)
 			return err
 		}
 		select {
@@ -238,28 +196,39 @@ func (w *Writer) lockState(ctx context.Context, open func() error, dir string, i
 	}
 }
 
-// readBookmarks reads the bookmarks of the selected tables.
+// readBookmarks reads the bookmarks of the selected tables. Only the last record of each
+// counts: one that cannot be understood is mended by writing another.
 func (w *Writer) readBookmarks(ctx context.Context, adm *kadm.Client) error {
+	last := map[string]*kgo.Record{}
 	_, err := readToEnd(ctx, w.c.Kafka, adm, w.c.BookmarksTopic, nil, func(r *kgo.Record) error {
 		key, err := offsets.ParseKey(r.Key)
 		if err != nil {
-			return fmt.Errorf("topic %s partition %d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
+			return damaged(r, "", err)
 		}
-		if key.Owner || w.tables[key.Table] == nil {
-			return nil
+		if !key.Owner && w.tables[key.Table] != nil {
+			last[key.Table] = r
 		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for table, r := range last {
 		if r.Value == nil {
-			delete(w.bookmarks, key.Table)
-			return nil
+			continue
 		}
 		b, err := offsets.Parse(r.Value)
 		if err != nil {
-			return fmt.Errorf("bookmark of %s (topic %s partition %d offset %d): %w", key.Table, r.Topic, r.Partition, r.Offset, err)
+			return damaged(r, "bookmark of "+table+": ", err)
 		}
-		w.bookmarks[key.Table] = b
-		return nil
-	})
-	return err
+		w.bookmarks[table] = b
+	}
+	return nil
+}
+
+// damaged refuses a record of the bookmarks topic.
+func damaged(r *kgo.Record, what string, err error) error {
+	return &ConfigError{fmt.Errorf("%stopic %s partition %d offset %d: %w", what, r.Topic, r.Partition, r.Offset, err)}
 }
 
 // readState brings the local copy up to the end of the state topic, or rebuilds it.
@@ -294,7 +263,7 @@ func (w *Writer) readState(ctx context.Context, adm *kadm.Client) error {
 func (w *Writer) catchUp(ctx context.Context, adm *kadm.Client) (reason string, err error) {
 	pos := w.store.Position()
 	// Tombstones older than this may have been compacted away unseen.
-	if age := time.Since(pos.AtEnd); age > tombstoneRetention/2 || age < -time.Hour {
+	if age := w.c.now().Sub(pos.AtEnd); age > tombstoneRetention/2 || age < -time.Hour {
 		return fmt.Sprintf("it was last complete at %s, too long ago to see every deletion since", pos.AtEnd.UTC().Format(time.RFC3339)), nil
 	}
 	from := pos.Offsets

@@ -12,27 +12,35 @@ import (
 	"github.com/leverstream/leverstream/offsets"
 )
 
-// readOwner returns the owner record; ok is false if there is none. It also says
-// whether the bookmarks name an account other than this one.
-func readOwner(ctx context.Context, c *Config, adm *kadm.Client) (owner offsets.Owner, ok bool, err error) {
-	_, err = readToEnd(ctx, c.Kafka, adm, c.BookmarksTopic, nil, func(r *kgo.Record) error {
+// ownerReader follows the owner record.
+type ownerReader struct {
+	from map[int32]int64 // what is read already
+	last *kgo.Record     // the newest owner record
+}
+
+// read returns the owner record; ok is false if there is none. It refuses bookmarks that
+// name an account other than this one.
+func (o *ownerReader) read(ctx context.Context, c *Config, adm *kadm.Client) (owner offsets.Owner, ok bool, err error) {
+	o.from, err = readStable(ctx, c.Kafka, adm, c.BookmarksTopic, o.from, func(r *kgo.Record) error {
 		key, err := offsets.ParseKey(r.Key)
 		if err != nil {
-			return fmt.Errorf("topic %s partition %d offset %d: %w", c.BookmarksTopic, r.Partition, r.Offset, err)
+			return damaged(r, "", err)
 		}
 		if key.Account != c.Account {
 			return &ConfigError{fmt.Errorf("topic %s holds bookmarks of account %q, and this is account %q: one account per prefix; choose another KAFKA_TOPIC_PREFIX, or set LEVER_ACCOUNT=%s if it is the same account", c.BookmarksTopic, key.Account, c.Account, key.Account)}
 		}
-		if !key.Owner {
-			return nil
+		if key.Owner {
+			o.last = r
 		}
-		if ok = r.Value != nil; !ok {
-			return nil
-		}
-		owner, err = offsets.ParseOwner(r.Value)
-		return err
+		return nil
 	})
-	return owner, ok, err
+	if err != nil || o.last == nil || o.last.Value == nil {
+		return owner, false, err
+	}
+	if owner, err = offsets.ParseOwner(o.last.Value); err != nil {
+		return owner, false, damaged(o.last, "", err)
+	}
+	return owner, true, nil
 }
 
 // standby waits until the account has no live owner. Clocks of two machines may differ,
@@ -44,15 +52,16 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 	var said, changed time.Time
 	var last offsets.Owner
 	var patience time.Duration
+	var reader ownerReader
 	for {
-		owner, ok, err := readOwner(ctx, c, adm)
+		owner, ok, err := reader.read(ctx, c, adm)
 		if err != nil {
 			return err
 		}
 		if !ok || owner.Released || owner.Instance == c.Instance || dead(owner) {
 			return nil
 		}
-		now := time.Now()
+		now := c.now()
 		fresh := owner.FreshAt(now, freshFor) || !changed.IsZero() && owner != last
 		if !wait && !c.TakeOver && fresh {
 			return &OwnedError{Account: c.Account, Owner: owner}
@@ -97,8 +106,9 @@ func Owner(ctx context.Context, c Config) (owner offsets.Owner, live bool, err e
 		return owner, false, err
 	}
 	defer adm.Close()
-	owner, ok, err := readOwner(ctx, &c, adm)
-	return owner, ok && owner.FreshAt(time.Now(), freshFor), err
+	var reader ownerReader
+	owner, ok, err := reader.read(ctx, &c, adm)
+	return owner, ok && owner.FreshAt(c.now(), freshFor), err
 }
 
 // ownerRecord says that this instance owns the account.

@@ -14,16 +14,30 @@ import (
 // errGap says that a topic no longer holds the offset from which it was to be read.
 var errGap = errors.New("the topic no longer holds this offset")
 
+// listOffsets finds an end of a topic's partitions.
+type listOffsets func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error)
+
 // readToEnd hands every committed record of a topic to visit, from the given offsets
-// (absent partitions: from the start) to the end as it is now, and returns the offsets
-// at which a later call goes on.
+// (absent partitions: from the start) to the high watermark as it is now, and returns
+// the offsets at which a later call goes on. Nobody else may be writing transactions
+// (see the package comment): the reader would wait for their end.
+func readToEnd(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topicName string, from map[int32]int64, visit func(*kgo.Record) error) (map[int32]int64, error) {
+	return readTo(ctx, adm.ListEndOffsets, opts, adm, topicName, from, visit)
+}
+
+// readStable hands every record of a topic to visit that is committed now, up to the
+// first transaction that is still open: that of a live producer, or of one that died in
+// the middle of it, for which Kafka waits until its timeout.
+func readStable(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topicName string, from map[int32]int64, visit func(*kgo.Record) error) (map[int32]int64, error) {
+	return readTo(ctx, adm.ListCommittedOffsets, opts, adm, topicName, from, visit)
+}
+
+// readTo reads up to the offsets that list returns.
 //
 // A compacted, transactional log has gaps and ends in control markers, so records
-// cannot be counted: control records are kept and the position is compared with the
-// high watermark. Nobody else may be writing transactions (see the package comment),
-// or the last stable offset would hold the reader up.
-func readToEnd(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topicName string, from map[int32]int64, visit func(*kgo.Record) error) (map[int32]int64, error) {
-	ends, err := adm.ListEndOffsets(ctx, topicName)
+// cannot be counted: control records are kept and their position is compared.
+func readTo(ctx context.Context, list listOffsets, opts []kgo.Opt, adm *kadm.Client, topicName string, from map[int32]int64, visit func(*kgo.Record) error) (map[int32]int64, error) {
+	ends, err := list(ctx, topicName)
 	if err == nil {
 		err = ends.Error()
 	}
@@ -84,10 +98,11 @@ func readToEnd(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topicName 
 			if failed != nil {
 				return
 			}
-			if !r.Attrs.IsControl() {
+			if r.Offset < end[r.Partition] && !r.Attrs.IsControl() {
 				failed = visit(r)
 			}
-			position[r.Partition] = r.Offset + 1
+			// What stood right before the end may have been compacted away.
+			position[r.Partition] = min(r.Offset+1, end[r.Partition])
 			if r.Offset+1 >= end[r.Partition] {
 				delete(todo, r.Partition)
 			}

@@ -46,7 +46,7 @@ func (r *reading) run(ctx context.Context, adm *kadm.Client, from map[int32]int6
 	if r.expect != nil {
 		return errForeign
 	}
-	r.pos.Offsets, r.pos.AtEnd = ends, time.Now()
+	r.pos.Offsets, r.pos.AtEnd = ends, r.w.c.now()
 	if err := r.batch.SetPosition(r.pos); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (r *reading) run(ctx context.Context, adm *kadm.Client, from map[int32]int6
 	}
 	r.w.lsn = max(r.pos.Commit.LSN, r.w.lsn)
 	if r.w.lsn == 0 {
-		r.w.lsn = time.Now().UnixMicro()
+		r.w.lsn = r.w.c.now().UnixMicro()
 	}
 	return nil
 }

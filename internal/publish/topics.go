@@ -34,13 +34,19 @@ func dataTopicConfig() map[string]string {
 	}
 }
 
-// storeTopicConfig is the configuration of the bookmarks and state topics: small
-// segments, so that they are compacted soon and read back fast.
-func storeTopicConfig() map[string]string {
+// Segments of the bookmarks and state topics are small, so that they are compacted soon
+// and read back fast.
+const (
+	bookmarksSegment = 8 << 20
+	stateSegment     = 64 << 20
+)
+
+// storeTopicConfig is the configuration of the bookmarks and state topics.
+func storeTopicConfig(segment int) map[string]string {
 	return map[string]string{
 		"cleanup.policy":      "compact",
 		"delete.retention.ms": week,
-		"segment.bytes":       strconv.Itoa(64 << 20),
+		"segment.bytes":       strconv.Itoa(segment),
 		"max.message.bytes":   strconv.Itoa(maxMessageBytes),
 	}
 }
@@ -78,8 +84,8 @@ func (c *Config) wantedTopics() []wanted {
 		out = append(out, wanted{c.Topic(t.Name), c.Partitions, config})
 	}
 	return append(out,
-		wanted{c.BookmarksTopic, 1, storeTopicConfig()},
-		wanted{c.StateTopic, 1, storeTopicConfig()},
+		wanted{c.BookmarksTopic, 1, storeTopicConfig(bookmarksSegment)},
+		wanted{c.StateTopic, 1, storeTopicConfig(stateSegment)},
 		wanted{c.DeadLetterTopic(), 1, deadLetterTopicConfig()})
 }
 

@@ -31,8 +31,9 @@ type transaction struct {
 }
 
 func (t *transaction) add(topic string, key, value []byte, headers ...kgo.RecordHeader) *kgo.Record {
-	// Lever's times as timestamps would make compaction and retention act at once.
-	r := &kgo.Record{Topic: topic, Key: key, Value: value, Headers: headers, Timestamp: t.now}
+	// Without a timestamp it gets the time of the commit. Lever's times would make
+	// compaction and retention act at once.
+	r := &kgo.Record{Topic: topic, Key: key, Value: value, Headers: headers}
 	t.records = append(t.records, r)
 	t.bytes += len(key) + len(value)
 	return r
@@ -69,7 +70,7 @@ func (t *transaction) build(g *change.Group, bookmarks map[string]offsets.Bookma
 	if err := t.addBookmarks(bookmarks, changed); err != nil {
 		return err
 	}
-	due := t.now.Sub(t.w.renewed) >= renewInterval
+	due := time.Since(t.w.renewed) >= renewInterval
 	if len(t.records) == 0 && !due {
 		return nil
 	}
@@ -189,7 +190,7 @@ func (t *transaction) commit(ctx context.Context) error {
 	failpoint.Reach(failpoint.Committed)
 	w.commits++
 	if t.owned {
-		w.renewed = t.now
+		w.renewed = time.Now()
 	}
 	return nil
 }

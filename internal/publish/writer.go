@@ -32,12 +32,13 @@ type Writer struct {
 	closeOnce        sync.Once
 
 	started time.Time
-	// renewed is when the owner record was last written, commits the number of the last
+	// renewed is when the owner record was last written, by a clock that never jumps; commits the number of the last
 	// commit. Only Run touches them.
 	renewed time.Time
 	commits int64
 	// drift holds the fields that were reported.
-	drift map[string]bool
+	drift   map[string]bool
+	schemas schemas // what the registry is known to know
 
 	mu        sync.RWMutex
 	bookmarks map[string]offsets.Bookmark
@@ -169,9 +170,10 @@ func (w *Writer) gather(ctx context.Context, first submission) []submission {
 // record.
 func (w *Writer) commit(ctx context.Context, group []submission) (n int, err error) {
 	began := time.Now()
+	now := w.c.now()
 	pending := maps.Clone(w.bookmarks) // only Run changes them
 	changed := map[string]bool{}
-	g := change.NewGroup(w.tables, w.store, w.memory, w.c.Account, w.c.Version, w.lsn, began)
+	g := change.NewGroup(w.tables, w.store, w.memory, w.c.Account, w.c.Version, w.lsn, now)
 	var results []cdc.Result
 	for _, s := range group {
 		if g.Bytes > maxGroupBytes {
@@ -203,7 +205,7 @@ func (w *Writer) commit(ctx context.Context, group []submission) (n int, err err
 		b.LSN = g.LSN()
 		pending[t] = b
 	}
-	tx := transaction{w: w, now: began}
+	tx := transaction{w: w, now: now}
 	if err := tx.build(g, pending, changed); err != nil {
 		return 0, err
 	}
@@ -212,6 +214,11 @@ func (w *Writer) commit(ctx context.Context, group []submission) (n int, err err
 		return len(group), nil
 	}
 	failpoint.Reach(failpoint.Compared)
+	if len(g.Events) > 0 {
+		if err := w.verifySchemas(ctx); err != nil {
+			return 0, err
+		}
+	}
 	if err := tx.commit(ctx); err != nil {
 		return 0, err
 	}
@@ -261,7 +268,7 @@ func (w *Writer) settle(group []submission, results []cdc.Result) {
 func (w *Writer) setSnapshot(table string, b offsets.Bookmark) error {
 	s, err := b.Snapshot()
 	if err != nil {
-		return fmt.Errorf("bookmark of %s: %w", table, err)
+		return &ConfigError{fmt.Errorf("bookmark of %s: %w", table, err)}
 	}
 	w.tables[table].Snapshot = s
 	if b.Incarnation != nil {
@@ -277,7 +284,7 @@ func (w *Writer) Drain() { w.closeOnce.Do(func() { close(w.closing) }) }
 // release marks the owner record as released, so that another producer need not wait
 // for it to grow old.
 func (w *Writer) release(ctx context.Context) error {
-	tx := transaction{w: w, now: time.Now()}
+	tx := transaction{w: w, now: w.c.now()}
 	if err := tx.owner(true); err != nil {
 		return err
 	}

@@ -7,6 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +29,7 @@ import (
 	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/kafkatest"
+	"github.com/leverstream/leverstream/internal/state"
 	"github.com/leverstream/leverstream/offsets"
 )
 
@@ -60,7 +68,7 @@ func newAccount(t *testing.T, c kafkatest.Cluster) *account {
 	a := &account{t: t, c: c, log: &output{}}
 	prefix := "t" + uuid.NewString()[:8]
 	log := slog.New(slog.NewTextHandler(a.log, nil))
-	registry, err := avro.NewRegistry(true, log, sr.URLs(c.RegistryURL))
+	registry, err := avro.NewRegistry(true, log, nil, sr.URLs(c.RegistryURL))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +83,7 @@ func newAccount(t *testing.T, c kafkatest.Cluster) *account {
 		Partitions: 3, ReplicationFactor: 1, Compression: "zstd", Format: avro.Debezium, KeyFormat: avro.KeyAvro,
 		Registry: registry, StateDir: t.TempDir(), Confidentiality: "all", APIHost: "lever.test", Version: "test",
 		Instance: uuid.NewString(), Clock: cdc.NewClock(), Logger: log,
+		Fatal: func(err error) { panic(err) },
 	}
 	return a
 }
@@ -182,10 +191,21 @@ func TestConformance(t *testing.T) {
 		{"a standby waits until the owner is gone", standsBy},
 		{"topics are created as promised", topicsAsPromised},
 		{"many units at once", manyUnits},
+		{"a registry may go away, and come back empty", registryLost},
+		{"a registry that gives other ids is noticed", registryChanged},
+		{"a local state that Kafka does not know is rebuilt", foreignState},
+		{"a bookmark that cannot be understood is refused", strangeBookmark},
+		{"a clock that is set back changes nothing", clockSetBack},
+		{"a schema that does not fit is refused", otherSchema},
+		{"a topic that was made smaller takes what fits", smallerTopic},
+		{"a topic that is deleted under the writer is written anew", deletedTopic},
 	}
 	kafkatest.Each(t, func(t *testing.T, c kafkatest.Cluster) {
 		for _, test := range tests {
-			t.Run(test.name, func(t *testing.T) { test.run(t, newAccount(t, c)) })
+			t.Run(test.name, func(t *testing.T) {
+				t.Parallel() // most of them wait most of the time
+				test.run(t, newAccount(t, c))
+			})
 		}
 	})
 }
@@ -518,5 +538,361 @@ func manyUnits(t *testing.T, a *account) {
 		if lsn(children, "f"+key) <= lsn(parents, key) {
 			t.Errorf("the child of %s comes before it", key)
 		}
+	}
+}
+
+// exchange is a schema registry that can be away, and replaced by another.
+type exchange struct {
+	*httptest.Server
+	mu sync.Mutex
+	to *httputil.ReverseProxy // nil: away
+}
+
+func newExchange(t *testing.T, target string) *exchange {
+	t.Helper()
+	x := &exchange{}
+	x.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		x.mu.Lock()
+		to := x.to
+		x.mu.Unlock()
+		if to != nil {
+			to.ServeHTTP(w, r)
+			return
+		}
+		if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+			_ = conn.Close()
+		}
+	}))
+	t.Cleanup(x.Close)
+	x.connect(t, target)
+	return x
+}
+
+// connect has another registry answer; with an empty target none does.
+func (x *exchange) connect(t *testing.T, target string) {
+	t.Helper()
+	var to *httputil.ReverseProxy
+	if target != "" {
+		u, err := url.Parse(target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to = httputil.NewSingleHostReverseProxy(u)
+	}
+	x.mu.Lock()
+	x.to = to
+	x.mu.Unlock()
+	x.CloseClientConnections()
+}
+
+// through has the account use the exchange.
+func (a *account) through(x *exchange) {
+	a.t.Helper()
+	registry, err := avro.NewRegistry(true, a.Logger, nil, sr.URLs(x.URL))
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	a.Registry = registry
+}
+
+func registryLost(t *testing.T, a *account) {
+	x := newExchange(t, kafkatest.Embedded(t).RegistryURL)
+	a.through(x)
+	w := a.open()
+	w.submit(nil, stage("s1", "A"))
+	losses := a.Registry.Losses()
+	x.connect(t, "")
+	for deadline := time.Now().Add(10 * time.Second); a.Registry.Losses() == losses; {
+		if time.Now().After(deadline) {
+			t.Fatal("a lost connection is not noticed")
+		}
+		runtime.Gosched()
+	}
+	if r := w.submit(nil, stage("s1", "B")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	if !strings.Contains(a.log.String(), "the schema registry is away") {
+		t.Errorf("it does not say that the registry is away:\n%s", a.log.String())
+	}
+	empty := kafkatest.Embedded(t)
+	x.connect(t, empty.RegistryURL)
+	if r := w.submit(nil, stage("s1", "C")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	// The new registry knows what it takes to read all of it.
+	a.c.RegistryURL = empty.RegistryURL
+	if h := a.history("stages"); h.Rows["s1"]["text"] != "C" || h.Ops["u"] != 2 {
+		t.Errorf("row %v, ops %v", h.Rows["s1"], h.Ops)
+	}
+	if !strings.Contains(a.log.String(), "the schema registry is back") {
+		t.Errorf("it does not say that the registry is back:\n%s", a.log.String())
+	}
+	w.stop()
+}
+
+func registryChanged(t *testing.T, a *account) {
+	a.KeyFormat = avro.KeyString // other ids of keys are refused
+	x := newExchange(t, kafkatest.Embedded(t).RegistryURL)
+	a.through(x)
+	w := a.open()
+	w.submit(nil, stage("s1", "A"))
+	other := kafkatest.Embedded(t)
+	cl, err := sr.NewClient(sr.URLs(other.RegistryURL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cl.CreateSchema(t.Context(), "somebody-elses", sr.Schema{Schema: `"string"`}); err != nil {
+		t.Fatal(err)
+	}
+	losses := a.Registry.Losses()
+	x.connect(t, other.RegistryURL)
+	for deadline := time.Now().Add(10 * time.Second); a.Registry.Losses() == losses && time.Now().Before(deadline); {
+		runtime.Gosched()
+	}
+	u := &cdc.Unit{Rows: []cdc.Row{stage("s1", "B")}, Sent: a.Clock.Now(), Arrived: a.Clock.Now()}
+	results, err := w.Submit(t.Context(), u)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := <-results; !errors.Is(r.Err, errSchemaIDs) {
+		t.Errorf("result %+v", r)
+	}
+	<-w.done
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	w = a.open() // with the new ids
+	if r := w.submit(nil, stage("s1", "B")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	w.stop()
+	records := a.c.Raw(t, a.Topic("stages"))
+	first, last := records[0].RawValue, records[len(records)-1].RawValue
+	if bytes.Equal(first[:5], last[:5]) {
+		t.Error("the last event names the schema by the old id")
+	}
+}
+
+// forge changes the account's local state, which holds a row that Kafka does not.
+func (a *account) forge(cluster string, stateTopic string, change func(*state.Position)) {
+	a.t.Helper()
+	id := state.Identity{ClusterID: cluster, StateTopicID: stateTopic, Account: a.Account, Prefix: a.Prefix}
+	s, err := state.Open(filepath.Join(a.StateDir, a.Prefix, a.Account), id, a.Fatal)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	if fresh, reason := s.Fresh(); fresh {
+		a.t.Fatalf("the local state is not there to be forged: %s", reason)
+	}
+	b, pos := s.NewBatch(), s.Position()
+	change(&pos)
+	err = errors.Join(b.Delete("stages", "s1"), b.SetPosition(pos), b.Commit(), b.Close(), s.Close())
+	if err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func foreignState(t *testing.T, a *account) {
+	adm := kadm.NewClient(a.c.Client(t))
+	meta, err := adm.BrokerMetadata(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*state.Position){
+		// A cluster restored from a backup: what the local state has seen is not there.
+		"ahead of Kafka": func(p *state.Position) { p.Offsets[0] += 1000; p.Commit.Offset += 1000 },
+		// The same, when it was written past the old offsets.
+		"another history": func(p *state.Position) { p.Commit.ID = "another/1" },
+		"away too long":   func(p *state.Position) { p.AtEnd = p.AtEnd.Add(-tombstoneRetention/2 - time.Hour) },
+		"from the future": func(p *state.Position) { p.AtEnd = p.AtEnd.Add(2 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := a.open()
+			w.submit(nil, stage("s1", "A"), stage("s2", name))
+			id := w.topics[a.StateTopic].id
+			w.stop()
+			a.forge(meta.Cluster, id, change)
+			w = a.open()
+			if r := w.submit(nil, stage("s1", "A"), stage("s2", name)); r.Events != 0 {
+				t.Errorf("equal rows made %d events", r.Events)
+			}
+			w.stop()
+			if !strings.Contains(a.log.String(), "cannot be used and is rebuilt") {
+				t.Errorf("the log does not say so:\n%s", a.log.String())
+			}
+			a.history("stages")
+		})
+	}
+}
+
+func strangeBookmark(t *testing.T, a *account) {
+	w := a.open()
+	w.submit(section("stages", "snapshot", `{"complete":true}`), stage("s1", "A"))
+	w.stop()
+	write := func(value string) {
+		r := &kgo.Record{Topic: a.BookmarksTopic, Key: offsets.Key(a.Account, "stages"), Value: []byte(value)}
+		if err := a.c.Client(t).ProduceSync(t.Context(), r).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	good, err := a.bookmark("stages").Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for value, say := range map[string]string{
+		`{"version":1,"lsn":`:       "damaged",
+		`{"version":99,"lsn":1}`:    "version",
+		`["not","a","bookmark"]`:    "bookmark of stages",
+		`{"version":1,"lsn":"two"}`: "bookmark of stages",
+	} {
+		write(value)
+		_, err := Open(t.Context(), a.Config)
+		var refused *ConfigError
+		if !errors.As(err, &refused) || !strings.Contains(err.Error(), say) || !strings.Contains(err.Error(), "bookmark of stages") {
+			t.Errorf("%s: error %v", value, err)
+		}
+	}
+	write(string(good))
+	w = a.open()
+	if r := w.submit(nil, stage("s1", "A")); r.Events != 0 {
+		t.Errorf("%d events", r.Events)
+	}
+	w.stop()
+}
+
+func clockSetBack(t *testing.T, a *account) {
+	w := a.open()
+	w.submit(nil, stage("s1", "A"))
+	w.stop()
+	back := time.Hour
+	a.Now = func() time.Time { return time.Now().Add(-back) }
+	a.Instance = uuid.NewString()
+	w = a.open()
+	if r := w.submit(nil, stage("s1", "B")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	back += time.Hour // while it runs
+	if r := w.submit(nil, stage("s1", "C"), stage("s2", "C")); r.Events != 2 {
+		t.Errorf("result %+v", r)
+	}
+	w.stop()
+	a.StateDir, back = t.TempDir(), 3*time.Hour
+	w = a.open()
+	if r := w.submit(nil, stage("s1", "C"), stage("s2", "D")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	// The owner says that it renewed its record three hours ago. It is alive all the same.
+	other := *a
+	other.Config.Instance, other.Config.StateDir, other.Config.Now = uuid.NewString(), t.TempDir(), nil
+	adm := kadm.NewClient(a.c.Client(t))
+	waiting, cancel := context.WithTimeout(t.Context(), renewInterval)
+	defer cancel()
+	if err := standby(waiting, &other.Config, adm, func(offsets.Owner) bool { return false }, true); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("another producer did not wait: %v", err)
+	}
+	if r := w.submit(nil, stage("s2", "E")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	w.stop()
+	if h := a.history("stages"); h.Ops["u"] != 4 {
+		t.Errorf("ops %v", h.Ops)
+	}
+}
+
+func otherSchema(t *testing.T, a *account) {
+	cl, err := sr.NewClient(sr.URLs(a.c.RegistryURL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := a.Topic("stages") + "-value"
+	for _, r := range cl.SetCompatibility(t.Context(), sr.SetCompatibility{Level: sr.CompatFullTransitive}, subject) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	if _, err := cl.CreateSchema(t.Context(), subject, sr.Schema{Schema: `{"type":"record","name":"Other","fields":[{"name":"x","type":"string"}]}`}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(t.Context(), a.Config)
+	var refused *ConfigError
+	if !errors.As(err, &refused) || !strings.Contains(err.Error(), subject) || !strings.Contains(err.Error(), "KAFKA_TOPIC_PREFIX") {
+		t.Errorf("error %v", err)
+	}
+	if registry, err := avro.NewRegistry(false, a.Logger, nil, sr.URLs(a.c.RegistryURL)); err != nil {
+		t.Error(err)
+	} else if _, err := registry.Register(t.Context(), "none-value", `"string"`); !errors.Is(err, avro.ErrRefused) || !strings.Contains(err.Error(), "SCHEMA_REGISTRY_REGISTER") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// fails submits a row that cannot be committed, and closes the writer.
+func (r *running) fails(row cdc.Row) {
+	r.t.Helper()
+	u := &cdc.Unit{Rows: []cdc.Row{row}, Sent: r.clock.Now(), Arrived: r.clock.Now()}
+	results, err := r.Submit(r.t.Context(), u)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	if result := <-results; !errors.Is(result.Err, cdc.ErrStopped) {
+		r.t.Errorf("it was committed: %+v", result)
+	}
+	if err := <-r.done; err == nil {
+		r.t.Error("the writer goes on")
+	}
+	if err := r.Close(); err != nil {
+		r.t.Error(err)
+	}
+}
+
+func smallerTopic(t *testing.T, a *account) {
+	a.TopicConfig = map[string]string{"max.message.bytes": "100000"}
+	w := a.open()
+	w.submit(nil, stage("s1", "A"))
+	adm := kadm.NewClient(a.c.Client(t))
+	small := "20000"
+	resp, err := adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &small}}, a.Topic("stages"))
+	if err != nil || len(resp) != 1 || resp[0].Err != nil {
+		t.Fatal(resp, err)
+	}
+	noise := make([]byte, 40_000)
+	random := rand.New(rand.NewPCG(1, 1))
+	for i := range noise {
+		noise[i] = byte('!' + random.IntN(90)) // compresses badly
+	}
+	if a.c.Real { // the embedded broker takes it
+		w.fails(stage("s2", string(noise)))
+		w = a.open()
+		if r := w.submit(nil, stage("s2", string(noise)), stage("s3", "C")); r.Events != 1 {
+			t.Errorf("result %+v", r)
+		}
+		letters := a.c.Raw(t, a.DeadLetterTopic())
+		if len(letters) != 1 || !strings.Contains(letters[0].Headers["leverstream.reason"], "max.message.bytes") {
+			t.Errorf("letters %v", letters)
+		}
+		if h := a.history("stages"); len(h.Rows) != 2 {
+			t.Errorf("%d rows", len(h.Rows))
+		}
+	}
+	w.stop()
+}
+
+func deletedTopic(t *testing.T, a *account) {
+	w := a.open()
+	w.submit(section("stages", "snapshot", `{"complete":true}`), stage("s1", "A"))
+	adm := kadm.NewClient(a.c.Client(t))
+	if resp, err := adm.DeleteTopic(t.Context(), a.Topic("stages")); err != nil || resp.Err != nil {
+		t.Fatal(resp.Err, err)
+	}
+	w.fails(stage("s1", "B"))
+	w = a.open()
+	if w.Complete("stages") {
+		t.Error("the snapshot of an empty topic is complete")
+	}
+	if r := w.submit(nil, stage("s1", "B")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	w.stop()
+	if h := a.history("stages"); h.Rows["s1"]["text"] != "B" || h.Ops["r"] != 1 {
+		t.Errorf("rows %v, ops %v", h.Rows, h.Ops)
 	}
 }

@@ -3,6 +3,7 @@ package state
 import (
 	"encoding/binary"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -142,7 +143,7 @@ func (b *Batch) Commit() error {
 	if err := b.b.Set(positionKey, raw, nil); err != nil {
 		return err
 	}
-	if err := b.b.Commit(pebble.NoSync); err != nil {
+	if err := b.write(); err != nil {
 		return err
 	}
 	s.position, s.counts = position, counts
@@ -150,6 +151,16 @@ func (b *Batch) Commit() error {
 		s.reason = ""
 	}
 	return nil
+}
+
+// write hands the changes to the database, which panics when the disk is full.
+func (b *Batch) write() error {
+	defer func() {
+		if failure := recover(); failure != nil {
+			b.s.fatal(fmt.Errorf("%v", failure))
+		}
+	}()
+	return b.b.Commit(pebble.NoSync)
 }
 
 // Close frees the batch. Without a Commit before it, nothing has changed.

@@ -40,7 +40,7 @@ const (
 // ErrLocked says that another process has the store open.
 var ErrLocked = errors.New("another process has the local state open")
 
-// ErrDamaged says that the store cannot be read. Clear it and rebuild it.
+// ErrDamaged says that the store cannot be read. The next Open empties it.
 var ErrDamaged = errors.New("the local state is damaged")
 
 // Identity says of what a store is the copy.
@@ -58,6 +58,7 @@ type Store struct {
 	lock   *pebble.Lock
 	dir    string
 	id     Identity
+	fatal  func(error)
 	reason string // why it is fresh; empty if it is not
 
 	mu       sync.RWMutex
@@ -68,7 +69,11 @@ type Store struct {
 
 // Open opens the store in the directory, which is created if it does not exist. What
 // is there and is not a whole copy of what the identity names is emptied.
-func Open(dir string, id Identity) (*Store, error) {
+//
+// fatal is called when the database cannot go on, for example because the disk is
+// full, from any goroutine; it must not return. Ending the process there loses
+// nothing, because Kafka is the truth. The next Open empties the store.
+func Open(dir string, id Identity, fatal func(error)) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("STATE_DIR: %w", err)
 	}
@@ -79,7 +84,7 @@ func Open(dir string, id Identity) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w (directory %s)", ErrLocked, dir)
 	}
-	s, err := openLocked(filepath.Join(dir, "rows"), id)
+	s, err := openLocked(filepath.Join(dir, "rows"), id, fatal)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -87,14 +92,24 @@ func Open(dir string, id Identity) (*Store, error) {
 	return s, nil
 }
 
-func openLocked(dir string, id Identity) (*Store, error) {
+func openLocked(dir string, id Identity, fatal func(error)) (*Store, error) {
 	s := &Store{dir: dir, id: id}
+	s.fatal = func(err error) {
+		_ = os.WriteFile(s.failedMark(), nil, 0o600) // a full disk may not take even that
+		fatal(fmt.Errorf("the local state in STATE_DIR cannot be written: %w; nothing is lost, it is rebuilt from Kafka by the next start: free some space in %s first", err, filepath.Dir(dir)))
+	}
 	_, err := os.Stat(dir)
 	isNew := errors.Is(err, fs.ErrNotExist)
-	err = s.open()
+	_, err = os.Stat(s.failedMark())
+	failed := err == nil
+	if err = nil; !failed {
+		err = s.open()
+	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, fs.ErrPermission):
 		return nil, fmt.Errorf("STATE_DIR: %w", err)
+	case failed:
+		s.reason = "it could not be read or written"
 	case err == nil && isNew:
 		s.reason = "there was none"
 	case err == nil:
@@ -111,14 +126,31 @@ func openLocked(dir string, id Identity) (*Store, error) {
 	return s, nil
 }
 
+// failedMark is a file that says that the database could not go on.
+func (s *Store) failedMark() string { return s.dir + ".failed" }
+
+// damaged has the next Open empty the store, because it cannot be read.
+func (s *Store) damaged(err error) error {
+	err = fmt.Errorf("%w: %w", ErrDamaged, err)
+	return errors.Join(err, os.WriteFile(s.failedMark(), nil, 0o600))
+}
+
 // open opens the database.
 func (s *Store) open() error {
 	cache := pebble.NewCache(cacheSize)
 	defer cache.Unref()
 	o := &pebble.Options{
-		Cache: cache, MemTableSize: memTableSize, Logger: quiet{},
-		// Found in the background; whoever reads the file finds it, too.
-		EventListener:               &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
+		Cache: cache, MemTableSize: memTableSize, Logger: quiet{s.fatal},
+		EventListener: &pebble.EventListener{
+			// Found in the background; whoever reads the file finds it, too.
+			DataCorruption: func(pebble.DataCorruptionInfo) {},
+			// The database would try again for ever, and hold up who writes.
+			BackgroundError: func(err error) {
+				if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) || errors.Is(err, syscall.EFBIG) {
+					s.fatal(err)
+				}
+			},
+		},
 		MemTableStopWritesThreshold: 4, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
 	}
 	for i := range o.Levels {
@@ -133,16 +165,13 @@ func (s *Store) open() error {
 }
 
 // quiet drops the database's messages; its errors are returned to whoever asks.
-type quiet struct{}
+type quiet struct{ fatal func(error) }
 
 func (quiet) Infof(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
 
-// Fatalf is called when the database cannot go on, for example because the disk is
-// full. It must not return.
-func (quiet) Fatalf(format string, args ...any) {
-	panic(fmt.Errorf("%w: "+format, append([]any{ErrDamaged}, args...)...))
-}
+// Fatalf is called when the database cannot go on. It does not return.
+func (q quiet) Fatalf(format string, args ...any) { q.fatal(fmt.Errorf(format, args...)) }
 
 // meta is what the store says of itself.
 type meta struct {
@@ -203,11 +232,11 @@ func (s *Store) get(key []byte, use func([]byte) error) (found bool, err error) 
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return false, s.damaged(err)
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
 	if err := use(value); err != nil {
-		return false, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return false, s.damaged(err)
 	}
 	return true, nil
 }
@@ -224,7 +253,7 @@ func (s *Store) Clear() error {
 		_ = s.db.Close()
 		s.db = nil
 	}
-	if err := os.RemoveAll(s.dir); err != nil {
+	if err := errors.Join(os.RemoveAll(s.dir), os.RemoveAll(s.failedMark())); err != nil {
 		return fmt.Errorf("empty the local state: %w", err)
 	}
 	if err := s.open(); err != nil {
@@ -362,24 +391,24 @@ func (s *Store) scan(prefix, from []byte, visit func(rest, value []byte) (bool, 
 	}
 	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: after(prefix)})
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return s.damaged(err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 	for ok := it.First(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+			return s.damaged(err)
 		}
 		more, err := visit(it.Key()[len(prefix):], value)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrDamaged, err)
+			return s.damaged(err)
 		}
 		if !more {
 			return nil
 		}
 	}
 	if err := it.Error(); err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return s.damaged(err)
 	}
 	return nil
 }

@@ -16,9 +16,12 @@ import (
 
 var identity = Identity{ClusterID: "cluster", StateTopicID: "topic", Account: "default", Prefix: "lever"}
 
+// fatal is what a test does when a disk fails unexpectedly.
+func fatal(err error) { panic(err) }
+
 func open(t testing.TB, dir string) *Store {
 	t.Helper()
-	s, err := Open(dir, identity)
+	s, err := Open(dir, identity, fatal)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +243,7 @@ func TestWhatIsNotAWholeCopyIsEmptied(t *testing.T) {
 		{"another account", func(*testing.T, string) Identity { i := identity; i.Account = "x"; return i }, "it belongs to another state topic, prefix or account"},
 		{"another state topic", func(*testing.T, string) Identity { i := identity; i.StateTopicID = "x"; return i }, "it belongs to another state topic, prefix or account"},
 		{"a rebuild that was cut off", func(t *testing.T, dir string) Identity {
-			s, err := Open(dir, identity)
+			s, err := Open(dir, identity, fatal)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -257,7 +260,7 @@ func TestWhatIsNotAWholeCopyIsEmptied(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "state")
-			s, err := Open(dir, identity)
+			s, err := Open(dir, identity, fatal)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -265,7 +268,7 @@ func TestWhatIsNotAWholeCopyIsEmptied(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s, err = Open(dir, test.spoil(t, dir))
+			s, err = Open(dir, test.spoil(t, dir), fatal)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -289,7 +292,7 @@ func TestWhatIsNotAWholeCopyIsEmptied(t *testing.T) {
 func TestAnotherProcessCannotOpenTheStore(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir)
-	if _, err := Open(dir, identity); !errors.Is(err, ErrLocked) {
+	if _, err := Open(dir, identity, fatal); !errors.Is(err, ErrLocked) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -302,7 +305,7 @@ func TestDamagedFilesNeverGiveAWrongAnswer(t *testing.T) {
 	const rows = 200
 	want := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, 50) }
 	template := t.TempDir()
-	s, err := Open(template, identity)
+	s, err := Open(template, identity, fatal)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -350,7 +353,7 @@ func TestDamagedFilesNeverGiveAWrongAnswer(t *testing.T) {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		s, err := Open(dir, identity)
+		s, err := Open(dir, identity, fatal)
 		if err != nil {
 			t.Logf("%s %s: %v", what, filepath.Base(path), err)
 			continue
@@ -359,10 +362,12 @@ func TestDamagedFilesNeverGiveAWrongAnswer(t *testing.T) {
 		if fresh, _ := s.Fresh(); fresh {
 			through = 0
 		}
+		damaged := false
 		for i := range rows {
 			r, ok, err := s.Get("t", fmt.Sprint(i))
 			switch {
 			case err != nil:
+				damaged = true
 				if !errors.Is(err, ErrDamaged) {
 					t.Errorf("%s %s: error %v", what, filepath.Base(path), err)
 				}
@@ -370,8 +375,17 @@ func TestDamagedFilesNeverGiveAWrongAnswer(t *testing.T) {
 				t.Fatalf("%s %s: row %d is there: %v, at position %d", what, filepath.Base(path), i, ok, through)
 			}
 		}
-		if err := s.Clear(); err != nil {
-			t.Errorf("clear: %v", err)
+		if err := s.Close(); err != nil && !damaged {
+			t.Errorf("close: %v", err)
+		}
+		if !damaged {
+			continue
+		}
+		if s, err = Open(dir, identity, fatal); err != nil {
+			t.Fatal(err)
+		}
+		if fresh, _ := s.Fresh(); !fresh {
+			t.Errorf("%s %s: what could not be read is not rebuilt", what, filepath.Base(path))
 		}
 		if err := s.Close(); err != nil {
 			t.Errorf("close: %v", err)
