@@ -63,7 +63,7 @@ func (r *report) add(s Status, name, text, fix string) {
 	r.show(one)
 }
 
-func (r *report) ok(name, format string, args ...any) {
+func (r *report) okf(name, format string, args ...any) {
 	r.add(OK, name, fmt.Sprintf(format, args...), "")
 }
 

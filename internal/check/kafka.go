@@ -32,11 +32,11 @@ func checkKafka(ctx context.Context, r *report, c *config.Config, version string
 		r.add(Failed, brokers, fmt.Sprintf("cannot connect to %s: %v", strings.Join(c.Kafka.Brokers, ","), err), connectFix(c, err))
 		return
 	}
-	r.ok(brokers, "cluster %s, %d reachable by name, Kafka %s", cluster.ID, cluster.Brokers, cluster.Version)
+	r.okf(brokers, "cluster %s, %d reachable by name, Kafka %s", cluster.ID, cluster.Brokers, cluster.Version)
 	if err := kafka.Transactions(ctx); err != nil {
 		r.denied("transactions", err)
 	} else {
-		r.ok("transactions", "the account's transactional id may be used")
+		r.okf("transactions", "the account's transactional id may be used")
 	}
 	topics, err := kafka.Topics(ctx)
 	if err != nil {
@@ -48,7 +48,7 @@ func checkKafka(ctx context.Context, r *report, c *config.Config, version string
 		missing += reportTopic(r, t)
 	}
 	if missing > 0 {
-		r.ok("topics", "%d of %d do not exist and can be created at the start; rights on them show once they exist", missing, len(topics))
+		r.okf("topics", "%d of %d do not exist and can be created at the start; rights on them show once they exist", missing, len(topics))
 	}
 	reportOwner(ctx, r, wc, topics)
 }
@@ -93,7 +93,7 @@ func reportTopic(r *report, t publish.TopicState) (missing int) {
 		r.add(Warning, name, fmt.Sprintf("%s is %s, the program would have set %s", d.Setting, d.Have, d.Want), d.Fix)
 	}
 	if len(t.Lacks)+len(t.Misses)+len(t.Drift) == 0 {
-		r.ok(name, "as it should be")
+		r.okf(name, "as it should be")
 	}
 	return 0
 }
@@ -110,9 +110,9 @@ func reportOwner(ctx context.Context, r *report, wc publish.Config, topics []pub
 	case err != nil:
 		r.denied("owner", err)
 	case live:
-		r.ok("owner", "a producer runs: instance %s on host %s, process %d", owner.Instance, owner.Host, owner.PID)
+		r.okf("owner", "a producer runs: instance %s on host %s, process %d", owner.Instance, owner.Host, owner.PID)
 	default:
-		r.ok("owner", "no producer runs for account %s", wc.Account)
+		r.okf("owner", "no producer runs for account %s", wc.Account)
 	}
 }
 

@@ -39,15 +39,15 @@ func checkLever(ctx context.Context, r *report, c *config.Config, version string
 		r.add(Failed, "confidential rows", err.Error(), "")
 		return
 	}
-	r.ok(credentials, "accepted by %s", c.Lever.APIURL)
+	r.okf(credentials, "accepted by %s", c.Lever.APIURL)
 	switch {
 	case confidentiality == "all":
-		r.ok("confidential rows", "the key may see them")
+		r.okf("confidential rows", "the key may see them")
 	case c.Lever.Confidential == "auto":
 		r.add(Warning, "confidential rows", "the key may not see them; they are left out (LEVER_CONFIDENTIAL=auto)",
 			"use a key that was made with the confidential grant (it cannot be added later), or set LEVER_CONFIDENTIAL=exclude if they are not wanted")
 	default:
-		r.ok("confidential rows", "left out (LEVER_CONFIDENTIAL=exclude)")
+		r.okf("confidential rows", "left out (LEVER_CONFIDENTIAL=exclude)")
 	}
 	for _, a := range access {
 		reportAccess(r, a)
@@ -58,7 +58,7 @@ func checkLever(ctx context.Context, r *report, c *config.Config, version string
 			"something else uses this key: give the producer a key of its own, or set LEVER_RATE to its share")
 		return
 	}
-	r.ok("rate limit", "no 429 in %d requests; LEVER_RATE allows %g a second, %d at once", stats.Total(), c.Lever.Rate, c.Lever.Burst)
+	r.okf("rate limit", "no 429 in %d requests; LEVER_RATE allows %g a second, %d at once", stats.Total(), c.Lever.Rate, c.Lever.Burst)
 }
 
 // unusable returns the error of an endpoint that speaks of all of them.
@@ -88,7 +88,7 @@ func reportAccess(r *report, a extractor.Access) {
 		r.add(Warning, name, "not asked, because there is no record to ask for; feeds "+feeds, "run check again when the account has an opportunity")
 	case a.Err == nil, errors.Is(a.Err, cdc.ErrNotFound):
 		// An empty list may be a 404.
-		r.ok(name, "permitted; feeds %s", feeds)
+		r.okf(name, "permitted; feeds %s", feeds)
 	case errors.Is(a.Err, cdc.ErrForbidden):
 		r.add(Failed, name, "forbidden; not read: "+feeds, "give the key read permission for this endpoint, or leave these tables out of LEVER_TABLES")
 	default:
@@ -96,6 +96,9 @@ func reportAccess(r *report, a extractor.Access) {
 	}
 }
 
-func credentialsFix(*config.Config) string {
+func credentialsFix(c *config.Config) string {
+	if c.OAuth() {
+		return "check the client id and secret; if the refresh token was refused, or an answer of the token endpoint was lost, authorise the application in Lever again and put the new refresh token into LEVER_OAUTH_REFRESH_TOKEN: it replaces what is in LEVER_OAUTH_TOKEN_FILE"
+	}
 	return "put a valid API key into LEVER_TOKEN or the file that LEVER_TOKEN_FILE names"
 }

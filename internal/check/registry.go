@@ -64,7 +64,7 @@ func checkRegistry(ctx context.Context, r *report, c *config.Config, log *slog.L
 		}
 	}
 	if n := counts[avro.Incompatible]; n == 0 {
-		r.ok(registry, "%d subjects: %d registered, %d to be registered, %d of those beside older versions", len(subjects),
+		r.okf(registry, "%d subjects: %d registered, %d to be registered, %d of those beside older versions", len(subjects),
 			counts[avro.Registered], counts[avro.Missing]+counts[avro.Compatible], counts[avro.Compatible])
 	}
 }

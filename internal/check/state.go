@@ -37,7 +37,7 @@ func checkState(r *report, c *config.Config) {
 		r.add(Warning, directory, fmt.Sprintf("%s holds rows and is open to other users (mode %04o)", dir, info.Mode().Perm()), "chmod 700 "+dir)
 		return
 	}
-	r.ok(directory, "%s can be written", c.Program.StateDir)
+	r.okf(directory, "%s can be written", c.Program.StateDir)
 }
 
 // nearest returns the directory, or the nearest one above that exists: the rest will be

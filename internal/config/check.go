@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,9 +27,29 @@ func (c *Config) complete(tables []cdc.Table, ps *problems) {
 	if !c.set["KAFKA_TLS"] {
 		k.TLS = k.CAFile != "" || k.CertFile != "" || k.KeyFile != ""
 	}
+	if c.OAuth() && c.Lever.OAuthTokenURL == "" {
+		c.Lever.OAuthTokenURL = tokenEndpoint(c.Lever.APIURL)
+	}
 	if c.Program.StateDir == "" {
 		c.Program.StateDir = defaultStateDir()
 	}
+}
+
+// OAuth says whether Lever is asked with OAuth instead of an API key.
+func (c *Config) OAuth() bool {
+	l := c.Lever
+	return l.OAuthClientID != "" || l.OAuthClientSecret.IsSet() || l.OAuthRefreshToken.IsSet() || l.OAuthTokenFile != "" || c.set["LEVER_OAUTH_TOKEN_URL"]
+}
+
+// tokenEndpoint is Lever's for an API (lever-api.md 1.1), empty if the API is not Lever's.
+func tokenEndpoint(api URL) URL {
+	switch api.host() {
+	case "api.lever.co":
+		return "https://auth.lever.co/oauth/token"
+	case "api.sandbox.lever.co":
+		return "https://sandbox-lever.auth0.com/oauth/token"
+	}
+	return ""
 }
 
 // defaultStateDir returns a directory of this user's.
@@ -87,6 +109,7 @@ func (c *Config) check(tables []cdc.Table, need Need, ps *problems) {
 	c.checkTLS(ps)
 	c.checkSASL(ps)
 	c.checkMasks(tables, ps)
+	c.checkCredentials(need, ps)
 	if need&NeedLever != 0 {
 		c.checkAdmin(ps)
 	}
@@ -117,6 +140,41 @@ func (c *Config) checkTopics(tables []cdc.Table, ps *problems) {
 	taken[string(k.BookmarksTopic)] = "the topic of the bookmarks"
 	if what, ok := taken[string(k.StateTopic)]; ok {
 		ps.addf("KAFKA_STATE_TOPIC", "%s is %s; use a topic of its own", k.StateTopic, what)
+	}
+}
+
+// checkCredentials wants either an API key or all of OAuth.
+func (c *Config) checkCredentials(need Need, ps *problems) {
+	l := c.Lever
+	if need&NeedLever == 0 {
+		return
+	}
+	if !c.OAuth() {
+		if !l.Token.IsSet() && !ps.has("LEVER_TOKEN") {
+			ps.addf("LEVER_TOKEN", "is not set; it is required: API key (or set LEVER_TOKEN_FILE to the name of a file that holds it), unless LEVER_OAUTH_CLIENT_ID is used")
+		}
+		return
+	}
+	if l.Token.IsSet() {
+		ps.addf("LEVER_TOKEN", "is set, and so is OAuth; keep one of them")
+	}
+	want := func(variable string, is bool, why string) {
+		if !is && !ps.has(variable) {
+			ps.addf(variable, "is not set; OAuth needs it: %s", why)
+		}
+	}
+	want("LEVER_OAUTH_CLIENT_ID", l.OAuthClientID != "", "client id of the application")
+	want("LEVER_OAUTH_CLIENT_SECRET", l.OAuthClientSecret.IsSet(), "client secret (or LEVER_OAUTH_CLIENT_SECRET_FILE)")
+	want("LEVER_OAUTH_TOKEN_FILE", l.OAuthTokenFile != "", "Lever replaces the refresh token with each use, and a lost one cannot be recovered")
+	want("LEVER_OAUTH_TOKEN_URL", l.OAuthTokenURL != "", "LEVER_API_URL is not Lever's, so the token endpoint is not known")
+	if l.OAuthTokenFile == "" {
+		return
+	}
+	if _, err := os.Stat(l.OAuthTokenFile); errors.Is(err, fs.ErrNotExist) {
+		want("LEVER_OAUTH_REFRESH_TOKEN", l.OAuthRefreshToken.IsSet(), "there is no token in LEVER_OAUTH_TOKEN_FILE yet")
+	}
+	if info, err := os.Stat(filepath.Dir(l.OAuthTokenFile)); err != nil || !info.IsDir() {
+		ps.addf("LEVER_OAUTH_TOKEN_FILE", "its directory %s does not exist", filepath.Dir(l.OAuthTokenFile))
 	}
 }
 
@@ -169,19 +227,30 @@ func (c *Config) checkTLS(ps *problems) {
 func (c *Config) checkSASL(ps *problems) {
 	const mechanism = "KAFKA_SASL_MECHANISM"
 	k := c.Kafka
-	switch {
-	case ps.has(mechanism):
-	case k.SASLMechanism == "":
-		if k.SASLUsername != "" || k.SASLPassword.IsSet() {
-			ps.addf(mechanism, "is not set, but user name or password are; use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+	if ps.has(mechanism) {
+		return
+	}
+	if k.SASLMechanism == "" {
+		if k.SASLUsername != "" || k.SASLPassword.IsSet() || k.SASLToken.IsSet() {
+			ps.addf(mechanism, "is not set, but user name, password or token are; use PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER")
 		}
-	default:
-		if k.SASLUsername == "" {
-			ps.addf("KAFKA_SASL_USERNAME", "is not set; %s needs it", k.SASLMechanism)
+		return
+	}
+	bearer, aws := k.SASLMechanism == saslOAuthBearer, k.SASLMechanism == saslAWS
+	password := !bearer && !aws
+	takes := func(variable string, does, is bool, orFile string) {
+		switch {
+		case does && !is && !ps.has(variable):
+			ps.addf(variable, "is not set; %s needs it%s", k.SASLMechanism, orFile)
+		case !does && is:
+			ps.addf(variable, "is set, and %s takes none; remove it", k.SASLMechanism)
 		}
-		if !k.SASLPassword.IsSet() && !ps.has("KAFKA_SASL_PASSWORD") {
-			ps.addf("KAFKA_SASL_PASSWORD", "is not set; %s needs it (or KAFKA_SASL_PASSWORD_FILE, the name of a file that holds it)", k.SASLMechanism)
-		}
+	}
+	takes("KAFKA_SASL_USERNAME", password, k.SASLUsername != "", "")
+	takes("KAFKA_SASL_PASSWORD", password, k.SASLPassword.IsSet(), " (or KAFKA_SASL_PASSWORD_FILE, the name of a file that holds it)")
+	takes("KAFKA_SASL_TOKEN", bearer, k.SASLToken.IsSet(), " (or KAFKA_SASL_TOKEN_FILE, the name of a file that holds it)")
+	if aws && !k.TLS && !ps.has("KAFKA_TLS") {
+		ps.addf("KAFKA_TLS", "is false, and AWS_MSK_IAM needs TLS; set it to true")
 	}
 }
 
@@ -206,10 +275,13 @@ func (c *Config) checkFiles(need Need, ps *problems) {
 	}
 	if need&NeedLever != 0 {
 		secret("LEVER_TOKEN", c.Lever.Token)
+		secret("LEVER_OAUTH_CLIENT_SECRET", c.Lever.OAuthClientSecret)
+		secret("LEVER_OAUTH_REFRESH_TOKEN", c.Lever.OAuthRefreshToken)
 		secret("ADMIN_TOKEN", c.Program.AdminToken)
 	}
 	if need&NeedKafka != 0 {
 		secret("KAFKA_SASL_PASSWORD", c.Kafka.SASLPassword)
+		secret("KAFKA_SASL_TOKEN", c.Kafka.SASLToken)
 		if _, err := trusted(c.Kafka.CAFile); err != nil {
 			ps.addf("KAFKA_CA_FILE", "%v", err)
 		}
@@ -231,8 +303,11 @@ func (c *Config) checkFiles(need Need, ps *problems) {
 // network in clear, and a rate above Lever's own limit. Each names its variable.
 func (c *Config) Warnings() []string {
 	var ws []string
-	if c.Lever.Token.IsSet() && c.Lever.APIURL.inClear() {
+	if (c.Lever.Token.IsSet() || c.OAuth()) && c.Lever.APIURL.inClear() {
 		ws = append(ws, "LEVER_API_URL is not https: the token crosses the network in clear")
+	}
+	if c.OAuth() && c.Lever.OAuthTokenURL.inClear() {
+		ws = append(ws, "LEVER_OAUTH_TOKEN_URL is not https: client secret and refresh token cross the network in clear")
 	}
 	if host := c.Lever.APIURL.host(); host == "lever.co" || strings.HasSuffix(host, ".lever.co") {
 		if c.Lever.Rate > leverRate {
@@ -245,8 +320,8 @@ func (c *Config) Warnings() []string {
 	if c.Lever.HashKey.IsSet() && len(c.Lever.HashFields) == 0 {
 		ws = append(ws, "LEVER_HASH_KEY is set, but LEVER_HASH_FIELDS is not: nothing is hashed")
 	}
-	if c.Kafka.SASLMechanism == "PLAIN" && !c.Kafka.TLS {
-		ws = append(ws, "KAFKA_SASL_MECHANISM is PLAIN without KAFKA_TLS: the password crosses the network in clear")
+	if m := c.Kafka.SASLMechanism; (m == "PLAIN" || m == saslOAuthBearer) && !c.Kafka.TLS {
+		ws = append(ws, "KAFKA_SASL_MECHANISM is "+m+" without KAFKA_TLS: the password or token crosses the network in clear")
 	}
 	if c.Registry.Password.IsSet() && c.Registry.URL.inClear() {
 		ws = append(ws, "SCHEMA_REGISTRY_URL is not https: the password crosses the network in clear")

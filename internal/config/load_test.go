@@ -211,13 +211,28 @@ func TestMistakes(t *testing.T) {
 			},
 		},
 		"what this version does not have is refused": {
-			vars: map[string]string{
-				"KAFKA_SASL_MECHANISM": "OAUTHBEARER", "LEVER_OAUTH_TOKEN_FILE": "/x",
-			},
-			want: []string{
-				"KAFKA_SASL_MECHANISM: OAUTHBEARER is not supported by this version",
-				"LEVER_OAUTH_TOKEN_FILE: is not supported by this version; use LEVER_TOKEN",
-			},
+			vars: map[string]string{"LEVER_WEBHOOK_TOKEN_FILE": "/x"},
+			want: []string{"LEVER_WEBHOOK_TOKEN_FILE: is not supported by this version; remove it"},
+		},
+		"OAuth needs all of its variables": {
+			need: NeedLever, vars: map[string]string{"LEVER_OAUTH_CLIENT_ID": "c", "LEVER_API_URL": "http://localhost:1/v1"},
+			want: []string{"LEVER_OAUTH_CLIENT_SECRET: is not set", "LEVER_OAUTH_TOKEN_FILE: is not set", "LEVER_OAUTH_TOKEN_URL: is not set; OAuth needs it: LEVER_API_URL is not Lever's"},
+		},
+		"OAuth excludes a key, and its file needs a place": {
+			need: NeedLever, vars: map[string]string{"LEVER_TOKEN": "x", "LEVER_OAUTH_CLIENT_ID": "c", "LEVER_OAUTH_CLIENT_SECRET": "s", "LEVER_OAUTH_TOKEN_FILE": "/does/not/exist"},
+			want: []string{"LEVER_TOKEN: is set, and so is OAuth", "LEVER_OAUTH_REFRESH_TOKEN: is not set", "LEVER_OAUTH_TOKEN_FILE: its directory /does/not does not exist"},
+		},
+		"OAUTHBEARER needs a token": {
+			vars: map[string]string{"KAFKA_SASL_MECHANISM": "oauthbearer", "KAFKA_SASL_PASSWORD": "x"},
+			want: []string{"KAFKA_SASL_PASSWORD: is set, and OAUTHBEARER takes none", "KAFKA_SASL_TOKEN: is not set"},
+		},
+		"AWS_MSK_IAM takes the variables of AWS, and TLS": {
+			vars: map[string]string{"KAFKA_SASL_MECHANISM": "AWS_MSK_IAM", "KAFKA_SASL_USERNAME": "u"},
+			want: []string{"KAFKA_TLS: is false, and AWS_MSK_IAM needs TLS", "KAFKA_SASL_USERNAME: is set, and AWS_MSK_IAM takes none"},
+		},
+		"a token is for OAUTHBEARER": {
+			vars: map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "u", "KAFKA_SASL_PASSWORD": "x", "KAFKA_SASL_TOKEN": "x"},
+			want: []string{"KAFKA_SASL_TOKEN: is set, and PLAIN takes none"},
 		},
 		"rules for fields must mean something": {
 			vars: map[string]string{

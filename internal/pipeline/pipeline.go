@@ -205,7 +205,7 @@ func (p *Pipeline) confidentiality(ctx context.Context) (string, error) {
 			return value, nil
 		}
 		if errors.Is(err, cdc.ErrUnauthorized) {
-			err = fmt.Errorf("Lever does not accept the credentials; check LEVER_TOKEN: %w", err)
+			err = fmt.Errorf("the account cannot be read without valid credentials: %w", err)
 		}
 		temporary := errors.Is(err, cdc.ErrUnavailable)
 		if p.o.Once && (!temporary || time.Since(began) > oncePatience) || !temporary && !errors.Is(err, cdc.ErrUnauthorized) {

@@ -27,8 +27,15 @@ func Tables(c *config.Config) []cdc.Table {
 // process. Version is the program's; attempts is how often a failing request is sent, 0
 // for lever.DefaultAttempts.
 func Lever(c *config.Config, clock *cdc.Clock, version string, attempts int, log *slog.Logger) (*lever.Client, error) {
+	var oauth *lever.OAuth
+	if c.OAuth() {
+		oauth = lever.NewOAuth(lever.OAuthConfig{
+			ClientID: c.Lever.OAuthClientID, ClientSecret: c.Lever.OAuthClientSecret.Read, RefreshToken: c.Lever.OAuthRefreshToken.Read,
+			TokenFile: c.Lever.OAuthTokenFile, TokenURL: string(c.Lever.OAuthTokenURL),
+		})
+	}
 	return lever.New(lever.Config{
-		BaseURL: string(c.Lever.APIURL), Token: c.Lever.Token.Read,
+		BaseURL: string(c.Lever.APIURL), Token: c.Lever.Token.Read, OAuth: oauth,
 		Rate: c.Lever.Rate, Burst: c.Lever.Burst, Concurrency: c.Lever.Concurrency,
 		Clock: clock, UserAgent: "leverstream/" + version, Logger: log, Attempts: attempts,
 	})
