@@ -111,6 +111,7 @@ func (r *Registry) Register(ctx context.Context, subject, schema string) (id int
 			}
 		}
 	}
+	r.log.Debug("registered a schema", "subject", subject, "id", created.ID)
 	return created.ID, nil
 }
 

@@ -101,10 +101,8 @@ func (d *deletionFeed) add(ctx context.Context, u *cdc.Unit, rec map[string]any,
 		if err != nil {
 			return errors.Join(errState, err)
 		}
-		if !known {
-			continue
-		}
-		if !deletedAt.After(row.ReadAt.Add(dateGrain)) {
+		// A row that is not known yet may be in an older answer that is still under way.
+		if known && !deletedAt.After(row.ReadAt.Add(dateGrain)) {
 			record := id
 			if row.Parent != "" {
 				record = row.Parent

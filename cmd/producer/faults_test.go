@@ -31,7 +31,7 @@ import (
 //
 // Those that break a broker need a Kafka that can be broken: TEST_KAFKA_CONTROL names a
 // program that takes "kill N", "stop N", "start N", "freeze N", "thaw N" for broker N and
-// "kill registry", "start registry".
+// "kill registry", "start registry", and "wipe registry", which comes back empty.
 
 var (
 	kills = flag.Int("kills", 6, "how often TestKillsAtRandomMoments kills the program")
@@ -227,7 +227,7 @@ func TestKillsAtRandomMoments(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))
-	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 100 * *kills, Seed: seed})
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 500 + 20**kills, Seed: seed})
 	f.env["LEVER_RATE"], f.env["SWEEP_INTERVAL"] = "400", "0"
 	pages := pagesOnce{committed: map[string]bool{}}
 	f.between(pages.between)
@@ -488,12 +488,14 @@ func TestNothingIsReadThatCannotBeWritten(t *testing.T) {
 	p.exits(exitDone, 10*time.Second)
 }
 
-// The registry is away when the program starts, then dies under it and comes back empty.
+// The registry is away when the program starts, then dies under it, and in the end comes
+// back empty.
 func TestARegistryThatDies(t *testing.T) {
 	needControl(t)
 	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 60, Seed: 63})
+	control(t, "wipe", "registry") // no other test is under way; so ids come again
 	control(t, "kill", "registry")
-	p := f.start(nil, "run")
+	p := f.start(map[string]string{"LOG_LEVEL": "debug"}, "run")
 	p.says("SCHEMA_REGISTRY_URL.*retry_in|retry_in.*SCHEMA_REGISTRY_URL", time.Minute)
 	control(t, "start", "registry")
 	f.converges(p, 2*time.Minute)
@@ -503,6 +505,10 @@ func TestARegistryThatDies(t *testing.T) {
 	control(t, "start", "registry")
 	f.lever.Mutate(20)
 	p.says("the schema registry is back", time.Minute)
+	f.converges(p, 2*time.Minute)
+	control(t, "wipe", "registry")
+	p.says("(?s)(registered a schema.*){64}", time.Minute) // once at the start, and once more
+	f.lever.Mutate(20)
 	f.converges(p, 2*time.Minute)
 	p.signal(syscall.SIGTERM)
 	p.exits(exitDone, 10*time.Second)

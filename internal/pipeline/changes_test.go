@@ -546,6 +546,62 @@ func TestAnOlderAnswerDoesNotBringADeletedRowBack(t *testing.T) {
 	}
 }
 
+// A row is deleted while the page on which it first appears is still under way, and the
+// feed of deletions has moved on before that page arrives.
+func TestARowDeletedBeforeItsFirstPageArrives(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 250, Seed: 25})
+	w.env["SWEEP_INTERVAL"], w.env["LEVER_OVERLAP"] = "0", "0s"
+	reached, passed, release := make(chan string, 1), make(chan struct{}), make(chan struct{})
+	var hold, pass sync.Once
+	var deleted atomic.Int64
+	w.between(func(rw http.ResponseWriter, r *http.Request, lever http.Handler) {
+		rec := httptest.NewRecorder()
+		lever.ServeHTTP(rec, r)
+		q := r.URL.Query()
+		switch at, _ := strconv.ParseInt(q.Get("deleted_at_start"), 10, 64); {
+		case strings.HasSuffix(r.URL.Path, "/opportunities/deleted"):
+			if d := deleted.Load(); d > 0 && at > d {
+				pass.Do(func() { close(passed) })
+			}
+		case strings.HasSuffix(r.URL.Path, "/opportunities") && q.Has("created_at_start"):
+			var page struct{ Data []struct{ ID string } }
+			if json.Unmarshal(rec.Body.Bytes(), &page) == nil && len(page.Data) > 0 && rec.Code == http.StatusOK {
+				last := page.Data[len(page.Data)-1].ID
+				if !slices.Contains(firstPage(w.lever), last) {
+					hold.Do(func() { reached <- last; <-release })
+				}
+			}
+		}
+		maps.Copy(rw.Header(), rec.Header())
+		rw.WriteHeader(rec.Code)
+		rw.Write(rec.Body.Bytes())
+	})
+	h := w.eventually("a first page under way", func() {
+		id := <-reached
+		w.must(w.lever.DeleteOpportunity(id))
+		deleted.Store(time.Now().UnixMilli())
+		<-passed
+		close(release)
+	})
+	if len(h["opportunities"].Rows) != 249 {
+		t.Errorf("%d opportunities", len(h["opportunities"].Rows))
+	}
+}
+
+// firstPage are the ids on the first page of the listing, which a snapshot begins with.
+func firstPage(l *sandbox.Lever) (ids []string) {
+	rec := httptest.NewRecorder()
+	r := httptest.NewRequest(http.MethodGet, "/v1/opportunities?confidentiality=all&limit=100", nil)
+	r.SetBasicAuth("token", "")
+	l.ServeHTTP(rec, r)
+	var page struct{ Data []struct{ ID string } }
+	_ = json.Unmarshal(rec.Body.Bytes(), &page)
+	for _, x := range page.Data {
+		ids = append(ids, x.ID)
+	}
+	return ids
+}
+
 // One parent's list cannot be read: the others are, and it is asked for again.
 func TestAParentThatCannotBeReadIsSetAside(t *testing.T) {
 	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 40, Seed: 25})

@@ -77,6 +77,10 @@ func (w *Writer) incarnate(ctx context.Context, adm *kadm.Client) error {
 				return err
 			}
 			if !empty {
+				if d.Field == "key_schema_id" {
+					return &ConfigError{fmt.Errorf("the schema registry gives the key schema of topic %s the id %s, and the topic holds records with id %s: it was wiped or replaced, and new records would not supersede the old ones; restore the registry's data, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
+						w.c.Topic(t.Name), d.Now, d.Was)}
+				}
 				return &ConfigError{fmt.Errorf("topic %s holds records that were written with another %s (%s; now %s) and cannot be continued: set it back, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
 					w.c.Topic(t.Name), d.Field, d.Was, d.Now)}
 			}

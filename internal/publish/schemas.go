@@ -94,7 +94,7 @@ func (w *Writer) register(ctx context.Context, use func(t *change.Table, key, va
 // errSchemaIDs says that events cannot go on with the schema ids they had.
 var errSchemaIDs = errors.New("the schema registry has lost the schemas, and gives them other ids now")
 
-// verifySchemas makes sure, before events are written, that a registry which may have
+// verifySchemas makes sure, before anything is written, that a registry which may have
 // been restarted still knows their schemas by the same ids: it may have come back
 // empty. While it is away, the ids that are known go on to be used.
 func (w *Writer) verifySchemas(ctx context.Context) error {

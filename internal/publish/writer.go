@@ -214,10 +214,8 @@ func (w *Writer) commit(ctx context.Context, group []submission) (n int, err err
 		return len(group), nil
 	}
 	failpoint.Reach(failpoint.Compared)
-	if len(g.Events) > 0 {
-		if err := w.verifySchemas(ctx); err != nil {
-			return 0, err
-		}
+	if err := w.verifySchemas(ctx); err != nil {
+		return 0, err
 	}
 	if err := tx.commit(ctx); err != nil {
 		return 0, err
