@@ -124,7 +124,7 @@ func connectFix(c *config.Config, err error) string {
 		return "the brokers do not speak KAFKA_SASL_MECHANISM=" + c.Kafka.SASLMechanism
 	case strings.Contains(err.Error(), "certificate") || strings.Contains(err.Error(), "tls:"):
 		return "check KAFKA_TLS, KAFKA_CA_FILE, KAFKA_CERT_FILE and KAFKA_KEY_FILE"
-	case strings.Contains(err.Error(), "EOF") && !c.Kafka.TLS:
+	case !c.Kafka.TLS && (strings.Contains(err.Error(), "EOF") || strings.Contains(err.Error(), "tls endpoint")):
 		return "check KAFKA_BROKERS; a listener with TLS closes connections without it: KAFKA_TLS=true"
 	}
 	return "check KAFKA_BROKERS, and that brokers run there and are reachable from here"

@@ -78,9 +78,9 @@ func (i *Inspector) Topics(ctx context.Context) ([]TopicState, error) {
 	for n, w := range want {
 		names[n] = w.name
 	}
-	found, err := i.adm.ListTopics(kadm.WithAuthorizedOps(ctx), names...)
+	found, err := listTopics(ctx, i.adm, names)
 	if err != nil {
-		return nil, fmt.Errorf("list topics: %w", err)
+		return nil, err
 	}
 	var exist []string
 	for _, name := range names {
@@ -90,9 +90,9 @@ func (i *Inspector) Topics(ctx context.Context) ([]TopicState, error) {
 	}
 	configs := map[string]kadm.ResourceConfig{}
 	if len(exist) > 0 {
-		answers, err := i.adm.DescribeTopicConfigs(ctx, exist...)
+		answers, err := describeConfigs(ctx, i.adm, exist)
 		if err != nil {
-			return nil, fmt.Errorf("read topic configurations: %w", err)
+			return nil, err
 		}
 		for _, a := range answers {
 			configs[a.Name] = a
@@ -124,11 +124,11 @@ func (i *Inspector) topic(ctx context.Context, w wanted, d kadm.TopicDetail, rc 
 		}
 		return s, nil
 	case d.Err != nil:
-		s.Err = denied(d.Err, rightDescribe, onTopic(w.name))
+		s.Err = denied(d.Err, rightWrite, onTopic(w.name))
 		return s, nil
 	}
 	s.Exists = true
-	s.rights(i.c.rightsOn(w.name), d.AuthorizedOperations)
+	s.Lacks, s.Misses = missingRights(w.name, i.c.rightsOn(w.name), d.AuthorizedOperations)
 	if rc.Err != nil {
 		if err := denied(rc.Err, rightDescribeConfigs, onTopic(w.name)); !errors.As(err, new(*DeniedError)) {
 			s.Err = fmt.Errorf("read the configuration of topic %s: %w", w.name, err)
@@ -152,25 +152,26 @@ func (c *Config) rightsOn(topic string) []kadm.ACLOperation {
 	return []kadm.ACLOperation{kadm.OpWrite}
 }
 
-// rights compares what is needed with what the broker says is granted. A broker without
-// an authorizer grants everything; one that is too old to say so says nothing.
-func (s *TopicState) rights(needed, granted []kadm.ACLOperation) {
+// missingRights compares what is needed with what the broker says is granted: lacks are
+// rights without which nothing works, misses those without which it works less well. A
+// broker without an authorizer grants everything; one that is too old says nothing.
+func missingRights(topic string, needed, granted []kadm.ACLOperation) (lacks, misses []*DeniedError) {
 	if len(granted) == 0 {
-		return
+		return nil, nil
 	}
-	resource := onTopic(s.Name)
 	for _, op := range needed {
 		if !slices.Contains(granted, op) {
 			name := rightWrite
 			if op == kadm.OpRead {
 				name = rightRead
 			}
-			s.Lacks = append(s.Lacks, &DeniedError{Operation: name, Resource: resource})
+			lacks = append(lacks, &DeniedError{Operation: name, Resource: onTopic(topic)})
 		}
 	}
 	if !slices.Contains(granted, kadm.OpDescribeConfigs) {
-		s.Misses = append(s.Misses, &DeniedError{Operation: rightDescribeConfigs, Resource: resource})
+		misses = append(misses, &DeniedError{Operation: rightDescribeConfigs, Resource: onTopic(topic)})
 	}
+	return lacks, misses
 }
 
 // Transactions says whether the user may use the account's transactional id. It asks to

@@ -97,9 +97,9 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 	for i, w := range want {
 		names[i] = w.name
 	}
-	exist, err := adm.ListTopics(ctx, names...)
+	exist, err := listTopics(ctx, adm, names)
 	if err != nil {
-		return nil, fmt.Errorf("list topics: %w", err)
+		return nil, err
 	}
 	created := map[string]bool{}
 	for _, w := range want {
@@ -108,7 +108,7 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 			continue
 		}
 		if !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
-			return nil, fmt.Errorf("look up topic %s: %w", w.name, denied(d.Err, rightDescribe, onTopic(w.name)))
+			return nil, fmt.Errorf("look up topic %s: %w", w.name, denied(d.Err, rightWrite, onTopic(w.name)))
 		}
 		config := make(map[string]*string, len(w.config))
 		for k, v := range w.config {
@@ -124,6 +124,59 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 		c.Logger.Info("created topics", "topics", slices.Sorted(maps.Keys(created)))
 	}
 	return describeTopics(ctx, adm, c, want, created)
+}
+
+// listTopics looks the topics up, with the rights on each. kadm gives up all of them if
+// one may not be looked at; then they are asked for one by one, and that one has the
+// error.
+func listTopics(ctx context.Context, adm *kadm.Client, names []string) (kadm.TopicDetails, error) {
+	ctx = kadm.WithAuthorizedOps(ctx)
+	var refused *kadm.AuthError
+	found, err := adm.ListTopics(ctx, names...)
+	if err == nil {
+		return found, nil
+	}
+	if !errors.As(err, &refused) {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	found = kadm.TopicDetails{}
+	for _, name := range names {
+		one, err := adm.ListTopics(ctx, name)
+		switch {
+		case errors.As(err, &refused):
+			found[name] = kadm.TopicDetail{Topic: name, Err: err}
+		case err != nil:
+			return nil, fmt.Errorf("list topics: %w", err)
+		default:
+			found[name] = one[name]
+		}
+	}
+	return found, nil
+}
+
+// describeConfigs reads the topics' configurations, and goes about refusals as listTopics
+// does.
+func describeConfigs(ctx context.Context, adm *kadm.Client, names []string) (kadm.ResourceConfigs, error) {
+	var refused *kadm.AuthError
+	found, err := adm.DescribeTopicConfigs(ctx, names...)
+	if err == nil {
+		return found, nil
+	}
+	if !errors.As(err, &refused) {
+		return nil, fmt.Errorf("read topic configurations: %w", err)
+	}
+	found = nil
+	for _, name := range names {
+		one, err := adm.DescribeTopicConfigs(ctx, name)
+		switch {
+		case errors.As(err, &refused):
+			one = kadm.ResourceConfigs{{Name: name, Err: err}}
+		case err != nil:
+			return nil, fmt.Errorf("read topic configurations: %w", err)
+		}
+		found = append(found, one...)
+	}
+	return found, nil
 }
 
 // cannotCreate says why a topic is not there.
@@ -143,7 +196,7 @@ func describeTopics(ctx context.Context, adm *kadm.Client, c *Config, want []wan
 	// Metadata of a topic just created may take a moment to reach every broker.
 	var found kadm.TopicDetails
 	err := retry(ctx, func() (err error) {
-		found, err = adm.ListTopics(ctx, names...)
+		found, err = listTopics(ctx, adm, names)
 		if err == nil {
 			err = found.Error()
 		}
@@ -152,14 +205,24 @@ func describeTopics(ctx context.Context, adm *kadm.Client, c *Config, want []wan
 	if err != nil {
 		return nil, fmt.Errorf("look up topics: %w", err)
 	}
-	configs, err := adm.DescribeTopicConfigs(ctx, names...)
+	for _, w := range want {
+		if lacks, _ := missingRights(w.name, c.rightsOn(w.name), found[w.name].AuthorizedOperations); len(lacks) > 0 {
+			return nil, lacks[0]
+		}
+	}
+	configs, err := describeConfigs(ctx, adm, names)
 	if err != nil {
-		return nil, fmt.Errorf("read topic configurations: %w", err)
+		return nil, err
 	}
 	actual := map[string]map[string]string{}
+	unread := map[string]bool{}
 	for _, rc := range configs {
 		if rc.Err != nil {
-			c.Logger.Warn("cannot read a topic's configuration; it is not checked", "topic", rc.Name, "error", denied(rc.Err, rightDescribeConfigs, onTopic(rc.Name)))
+			if unread[rc.Err.Error()] {
+				continue // the others most likely for the same reason
+			}
+			unread[rc.Err.Error()] = true
+			c.Logger.Warn("cannot read topics' configurations; they are not checked, and records above 1 MB become dead letters", "first", rc.Name, "error", denied(rc.Err, rightDescribeConfigs, onTopic(rc.Name)))
 			continue
 		}
 		actual[rc.Name] = map[string]string{}
