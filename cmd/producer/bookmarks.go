@@ -115,6 +115,8 @@ func newBookmarksGet() *cobra.Command {
 		Long:    "get prints the bookmark exactly as it stands in the topic, also if it is damaged.",
 		Example: "  producer bookmarks get opportunities | jq .snapshot",
 		Args:    usageArgs(cobra.ExactArgs(1)),
+
+		ValidArgsFunction: completeTables(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := bookmarks.Known(args[0]); err != nil {
 				return usageError{err}
@@ -176,7 +178,8 @@ Unknown sections and members are refused: they would be ignored in silence.`,
 		Example: `  producer bookmarks set opportunities --section increment '{"cursor":1795460500000}'
   producer bookmarks set stages --section paused true
   producer bookmarks get postings | producer bookmarks set postings -`,
-		Args: usageArgs(cobra.ExactArgs(2)),
+		Args:              usageArgs(cobra.ExactArgs(2)),
+		ValidArgsFunction: completeTables(1),
 	}, func(_ string, args []string) (bookmarks.Edit, []string, error) {
 		value := []byte(args[1])
 		if args[1] == "-" {
@@ -202,6 +205,8 @@ are read again from their beginning; rows that have not changed make no event. R
 that were deleted in Lever meanwhile are found by the sweep. To read a table again
 while the producer runs, use a re-snapshot (docs/operating.md) instead.`,
 		Example: "  producer bookmarks reset postings requisitions\n  producer bookmarks reset --all",
+
+		ValidArgsFunction: completeTables(0),
 	}, func(_ string, args []string) (bookmarks.Edit, []string, error) {
 		if all != (len(args) == 0) {
 			return nil, nil, errors.New("name the tables to reset, or use --all")

@@ -343,3 +343,77 @@ func TestWhatIsMaskedLeavesLeverNoMore(t *testing.T) {
 		t.Errorf("%d values of persons were written although they are masked", n)
 	}
 }
+
+func TestTailShowsWhatWasAskedFor(t *testing.T) {
+	s := newStation(t, sandbox.Options{Opportunities: 10})
+	s.does(exitDone, "run", "--once")
+	lines := func(args ...string) []string {
+		t.Helper()
+		return strings.Split(strings.TrimSuffix(s.does(exitDone, append([]string{"tail", "opportunities"}, args...)...), "\n"), "\n")
+	}
+	all := lines()
+	var first struct {
+		Key   map[string]string `json:"key"`
+		Value map[string]any    `json:"value"`
+	}
+	if err := json.Unmarshal([]byte(all[0]), &first); err != nil || first.Value["op"] != "r" || len(all) != 10 {
+		t.Fatalf("%v, %d lines, the first %s", err, len(all), all[0])
+	}
+	if got := lines("--key", first.Key["id"]); len(got) != 1 || got[0] != all[0] {
+		t.Errorf("by key: %d lines", len(got))
+	}
+	for _, args := range [][]string{{"--op", "u,d,tombstone"}, {"--key", "nobody"}, {"--from", "2999-01-01T00:00:00Z"}} {
+		if got := lines(args...); len(got) != 1 || got[0] != "" {
+			t.Errorf("%v: %d lines", args, len(got))
+		}
+	}
+	if got := lines("--from", "1h", "--op", "r"); len(got) != len(all) {
+		t.Errorf("the last hour: %d lines, want %d", len(got), len(all))
+	}
+	following := start(t, s.env, "tail", "stages", "--from", "now")
+	s.lever.Mutate(300)
+	s.does(exitDone, "run", "--once")
+	following.signal(os.Interrupt)
+	following.exits(exitDone, 20*time.Second)
+	s.env["EVENT_FORMAT"], s.env["EVENT_KEY"], s.env["KAFKA_TOPIC_PREFIX"] = "flat", "string", s.env["KAFKA_TOPIC_PREFIX"]+"f"
+	s.does(exitDone, "run", "--once")
+	if got := lines("--op", "r"); len(got) < 5 || !strings.Contains(got[0], `"key":"`) || !strings.Contains(got[0], `"__op":"r"`) {
+		t.Errorf("flat: %d lines, the first %s", len(got), got[0])
+	}
+}
+
+func TestSchemasAreCheckedAndRegisteredByAPipeline(t *testing.T) {
+	s := newStation(t, sandbox.Options{Opportunities: 3})
+	if out := s.does(exitDone, "schemas", "check"); strings.Count(out, "missing") != 2*len(extractor.Tables()) {
+		t.Error(out)
+	}
+	s.env["SCHEMA_REGISTRY_REGISTER"] = "false"
+	if out := s.does(exitUsage, "run", "--once"); !strings.Contains(out, "schemas register") {
+		t.Error(out)
+	}
+	s.does(exitDone, "schemas", "register", "stages")
+	if out := s.does(exitDone, "schemas", "check"); strings.Count(out, "registered") != 2 {
+		t.Error(out)
+	}
+	s.does(exitDone, "schemas", "register")
+	s.does(exitDone, "run", "--once")
+	s.env["EVENT_FORMAT"] = "flat"
+	if out := s.does(exitFailed, "schemas", "check", "stages"); !strings.Contains(out, "incompatible") || !strings.Contains(out, "KAFKA_TOPIC_PREFIX") {
+		t.Error(out)
+	}
+}
+
+func TestShellsComplete(t *testing.T) {
+	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
+		p := start(t, nil, "completion", shell)
+		p.exits(exitDone, 20*time.Second)
+		if !strings.Contains(p.out.String(), "producer") {
+			t.Errorf("%s: nothing", shell)
+		}
+	}
+	p := start(t, nil, "__complete", "tail", "")
+	p.exits(exitDone, 20*time.Second)
+	if !strings.Contains(p.out.String(), "opportunity_offers") {
+		t.Error(p.out.String())
+	}
+}

@@ -79,7 +79,6 @@ owns the account.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %q", err, cmd.CommandPath()+" --help")}
 	})
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		newRun(), newCheck(), newBookmarks(), newDemo(), newSandbox(), newTables(), newSchemas(), newTail(), newVersion(),
 		newHealthcheck(), newConfigHelp(),
