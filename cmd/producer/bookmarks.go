@@ -36,6 +36,9 @@ if it looks in that very moment, exits 4 and must be started again).
 
 An edit is one transaction: all of it is written, or nothing. What has not changed
 in Lever makes no event when it is read again.`,
+		Example: `  producer bookmarks list
+  producer bookmarks export > bookmarks.json
+  producer bookmarks reset postings`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

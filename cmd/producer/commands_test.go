@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/spf13/cobra"
 
 	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/extractor"
@@ -416,4 +417,24 @@ func TestShellsComplete(t *testing.T) {
 	if !strings.Contains(p.out.String(), "opportunity_offers") {
 		t.Error(p.out.String())
 	}
+}
+
+// Every command explains itself and shows how it is used.
+func TestEveryCommandHasHelpWithExamples(t *testing.T) {
+	var visit func(*cobra.Command)
+	visit = func(c *cobra.Command) {
+		topic := !c.Runnable() // "help config"
+		if c.Short == "" || c.Long == "" || !topic && c.Example == "" {
+			t.Errorf("%s: short %q, %d bytes of long help, example %q", c.CommandPath(), c.Short, len(c.Long), c.Example)
+		}
+		for line := range strings.SplitSeq(c.Long+"\n"+c.Example, "\n") {
+			if len(line) > 100 && !topic {
+				t.Errorf("%s: a line of %d characters: %s", c.CommandPath(), len(line), line)
+			}
+		}
+		for _, sub := range c.Commands() {
+			visit(sub)
+		}
+	}
+	visit(newRoot())
 }

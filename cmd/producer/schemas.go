@@ -18,8 +18,13 @@ func newSchemas() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "schemas",
 		Short: "The Avro schemas of the topics",
-		Args:  usageArgs(cobra.NoArgs),
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Long: `schemas prints the Avro schemas of the topics, checks them against a registry, and
+registers them. Subjects are <topic>-key and <topic>-value.`,
+		Example: `  producer schemas print opportunities | jq .
+  producer schemas check
+  producer schemas register`,
+		Args: usageArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var key bool
 	printCmd := &cobra.Command{

@@ -58,17 +58,17 @@ type Topic struct {
 
 // Seek moves the beginning to the first records at or after the time.
 func (t *Topic) Seek(ctx context.Context, at time.Time) error {
-	return t.list(ctx, func(adm *kadm.Client) (kadm.ListedOffsets, error) {
+	return t.list(func(adm *kadm.Client) (kadm.ListedOffsets, error) {
 		return adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), t.Name)
 	})
 }
 
 // SeekEnd moves the beginning to the end as it is now.
 func (t *Topic) SeekEnd(ctx context.Context) error {
-	return t.list(ctx, func(adm *kadm.Client) (kadm.ListedOffsets, error) { return adm.ListCommittedOffsets(ctx, t.Name) })
+	return t.list(func(adm *kadm.Client) (kadm.ListedOffsets, error) { return adm.ListCommittedOffsets(ctx, t.Name) })
 }
 
-func (t *Topic) list(ctx context.Context, list func(*kadm.Client) (kadm.ListedOffsets, error)) error {
+func (t *Topic) list(list func(*kadm.Client) (kadm.ListedOffsets, error)) error {
 	cl, err := kgo.NewClient(t.Kafka...)
 	if err != nil {
 		return fmt.Errorf("connect to Kafka: %w", err)

@@ -44,10 +44,11 @@ const (
 // storeTopicConfig is the configuration of the bookmarks and state topics.
 func storeTopicConfig(segment int) map[string]string {
 	return map[string]string{
-		"cleanup.policy":      "compact",
-		"delete.retention.ms": week,
-		"segment.bytes":       strconv.Itoa(segment),
-		"max.message.bytes":   strconv.Itoa(maxMessageBytes),
+		"cleanup.policy":        "compact",
+		"max.compaction.lag.ms": week, // bounds erasure, as for data topics
+		"delete.retention.ms":   week,
+		"segment.bytes":         strconv.Itoa(segment),
+		"max.message.bytes":     strconv.Itoa(maxMessageBytes),
 	}
 }
 
