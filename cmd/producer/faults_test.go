@@ -619,6 +619,43 @@ func TestTwoProducersUnderASupervisor(t *testing.T) {
 	}
 }
 
+// Two producers that both take over, under supervisors that start them again at once,
+// whatever their exit code: they do not depose each other in turns.
+func TestTwoProducersThatTakeOver(t *testing.T) {
+	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 60, Seed: 64})
+	dirs := []string{t.TempDir(), t.TempDir()}
+	run := func(i int) *process {
+		return f.start(map[string]string{"STATE_DIR": dirs[i]}, "run", "--take-over")
+	}
+	running := []*process{run(0), nil}
+	running[0].says("owner of the account", 30*time.Second)
+	running[1] = run(1)
+	changes := 0
+	for began := time.Now(); time.Since(began) < 15*time.Second; time.Sleep(50 * time.Millisecond) {
+		f.lever.Mutate(1) // who was replaced finds out when it writes
+		for i, p := range running {
+			select {
+			case <-p.ended:
+				if p.status != exitOwned {
+					t.Fatalf("exit status %d:\n%s", p.status, p.out.String())
+				}
+				changes++
+				running[i] = run(i)
+			default:
+			}
+		}
+	}
+	if changes > 2 {
+		t.Errorf("they have deposed each other %d times", changes)
+	}
+	f.lever.Mutate(10)
+	f.converges(running[0], time.Minute)
+	for _, p := range running {
+		p.signal(syscall.SIGTERM)
+		p.exits(exitDone, 10*time.Second)
+	}
+}
+
 // The state directory is full: the program says so and stops, and goes on when it is not.
 func TestAFullDiskUnderTheState(t *testing.T) {
 	f := newFixture(t, kafkatest.Best(t), sandbox.Options{Opportunities: 500, Seed: 59})

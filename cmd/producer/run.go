@@ -32,7 +32,8 @@ keep their data in --data-dir, and prints their addresses, so that any Kafka
 client can read the topics.
 
 While another producer owns the account, run waits as a standby. With --take-over
-it takes the account; the other one stops and exits 4.`,
+it takes the account; the other one stops and exits 4, and waits as a standby if it
+is started again, even with --take-over.`,
 		Example: `  LEVER_TOKEN_FILE=/run/secrets/lever KAFKA_BROKERS=kafka:9092 \
     SCHEMA_REGISTRY_URL=http://registry:8081 producer run
   producer run --once

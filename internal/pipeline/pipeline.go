@@ -188,6 +188,9 @@ func (p *Pipeline) failed(ctx context.Context, wc publish.Config, err error) (do
 	defer cancel()
 	owner, live, lookErr := publish.Owner(asking, wc)
 	if lookErr == nil && live && owner.Instance != p.o.Instance && p.owned {
+		if err := publish.Deposed(wc, owner); err != nil {
+			p.o.Logger.Warn("cannot note in STATE_DIR who has replaced this producer", "error", err)
+		}
 		return true, &publish.OwnedError{Account: wc.Account, Owner: owner}
 	}
 	return false, err

@@ -103,7 +103,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	}
 	// Whoever holds the lock of the state directory is alive; whoever does not, and
 	// left its name there, is not.
-	lastInstance := filepath.Join(w.c.StateDir, w.c.Prefix, w.c.Account+".instance")
+	lastInstance := w.c.beside("instance")
 	dead := func(o offsets.Owner) bool {
 		if deadHere(o) {
 			return true

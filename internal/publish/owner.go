@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -79,7 +80,8 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 		case now.Sub(changed) >= patience:
 			return nil
 		}
-		if c.TakeOver {
+		// A person who edits bookmarks means it; a producer that a supervisor started may not.
+		if c.TakeOver && (!wait || !c.deposedBy(owner)) {
 			c.Logger.Warn("taking over from another producer", "account", c.Account, "instance", owner.Instance, "host", owner.Host, "pid", owner.PID)
 			return nil
 		}
@@ -95,6 +97,24 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 		case <-time.After(look):
 		}
 	}
+}
+
+// beside returns the name of a file beside the local state, which outlives the process.
+func (c *Config) beside(what string) string {
+	return filepath.Join(c.StateDir, c.Prefix, c.Account+"."+what)
+}
+
+// Deposed notes that another producer has replaced this one. Started again with
+// TakeOver, by a supervisor that does not look at exit codes, this one does not replace
+// it in turn: they would go on like that for ever.
+func Deposed(c Config, by offsets.Owner) error {
+	return os.WriteFile(c.beside("deposed_by"), []byte(by.Instance), 0o600)
+}
+
+// deposedBy says that the owner has replaced a producer with this state directory.
+func (c *Config) deposedBy(owner offsets.Owner) bool {
+	name, err := os.ReadFile(c.beside("deposed_by"))
+	return err == nil && string(name) == owner.Instance
 }
 
 // Owner returns who owns the account according to Kafka; live says that there is such
