@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -437,4 +438,82 @@ func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 		}
 	}
 	visit(newRoot())
+}
+
+// The token endpoint takes each refresh token once. The program is killed between two
+// requests and gets in again; a command beside it shares its tokens.
+func TestOAuthSurvivesKills(t *testing.T) {
+	s := newStation(t, sandbox.Options{Opportunities: 10})
+	var mu sync.Mutex
+	valid, issued, reused := "seed-secret", 0, false
+	access := func() string { return "access-secret-" + strconv.Itoa(issued) }
+	tokens := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		w.Header().Set("Content-Type", "application/json")
+		if r.PostFormValue("refresh_token") != valid {
+			reused = true
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = w.Write([]byte(`{"error":"invalid_grant"}`))
+			return
+		}
+		issued++
+		valid = "refresh-secret-" + strconv.Itoa(issued)
+		_ = json.NewEncoder(w).Encode(map[string]any{"access_token": access(), "refresh_token": valid, "expires_in": 3600, "token_type": "Bearer"})
+	}))
+	t.Cleanup(tokens.Close)
+	requests, calm := 0, false
+	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		requests++
+		if requests%40 == 0 && !calm { // Lever revokes it now and then
+			issued++
+		}
+		ok := r.Header.Get("Authorization") == "Bearer "+access()
+		mu.Unlock()
+		if !ok {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		s.lever.ServeHTTP(w, r)
+	}))
+	t.Cleanup(front.Close)
+	delete(s.env, "LEVER_TOKEN")
+	maps.Copy(s.env, map[string]string{
+		"LEVER_API_URL": front.URL + "/v1", "LEVER_OAUTH_TOKEN_URL": tokens.URL + "/oauth/token", "LEVER_OAUTH_CLIENT_ID": "client",
+		"LEVER_OAUTH_CLIENT_SECRET": "client-secret", "LEVER_OAUTH_REFRESH_TOKEN": "seed-secret", "LEVER_OAUTH_TOKEN_FILE": filepath.Join(t.TempDir(), "oauth.json"),
+		"SWEEP_INTERVAL": "1s",
+	})
+	for range 3 {
+		p := start(t, s.env, "run")
+		p.says("owner of the account", time.Minute)
+		if out := s.does(exitDone, "check"); strings.Contains(out, "-secret") {
+			t.Error("a token was printed")
+		}
+		// An answer of the token endpoint that is lost with the process is the one exception.
+		deadline := time.Now().Add(time.Minute)
+		for kept := false; !kept; {
+			mu.Lock()
+			calm = true
+			b, _ := os.ReadFile(s.env["LEVER_OAUTH_TOKEN_FILE"])
+			if kept = strings.Contains(string(b), `"`+access()+`"`); kept {
+				p.signal(syscall.SIGKILL)
+				calm = false
+			}
+			mu.Unlock()
+			if time.Now().After(deadline) {
+				t.Fatal("the newest token is not in the file")
+			}
+		}
+		<-p.ended
+	}
+	s.does(exitDone, "run", "--once")
+	if diffs := s.differences(); len(diffs) > 0 {
+		t.Errorf("%d differences, %q", len(diffs), diffs[:min(3, len(diffs))])
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if reused || issued < 2 {
+		t.Errorf("a refresh token was used twice: %v; %d were issued", reused, issued)
+	}
 }
