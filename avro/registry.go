@@ -90,7 +90,7 @@ func (r *Registry) Register(ctx context.Context, subject, schema string) (id int
 	case !notFound(err):
 		return 0, fmt.Errorf("look up subject %s in the schema registry%s: %w", subject, hint(err), err)
 	case !r.register:
-		return 0, fmt.Errorf("%w: subject %s does not have this program's schema, and SCHEMA_REGISTRY_REGISTER=false; register what \"producer schemas print\" shows", ErrRefused, subject)
+		return 0, fmt.Errorf("%w: subject %s does not have this program's schema, and SCHEMA_REGISTRY_REGISTER=false; register it with \"producer schemas register\"", ErrRefused, subject)
 	}
 	versions, err := r.client.SubjectVersions(ctx, subject)
 	if err != nil && !notFound(err) {

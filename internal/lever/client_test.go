@@ -148,7 +148,7 @@ func TestEachStatusIsOneError(t *testing.T) {
 	}{
 		{"not found", 404, body("ResourceNotFound", "stages x was not found"), "", cdc.ErrNotFound, "404 Not Found: ResourceNotFound", 1},
 		{"forbidden", 403, body("Forbidden", private), "", cdc.ErrForbidden, "403 Forbidden: Forbidden", 1},
-		{"unauthorized", 401, body("UnauthorizedError", private), "", cdc.ErrUnauthorized, "401 Unauthorized: UnauthorizedError: Lever does not accept the API key; check LEVER_TOKEN", 1},
+		{"unauthorized", 401, body("UnauthorizedError", private), "", cdc.ErrUnauthorized, "401 Unauthorized: UnauthorizedError: Lever does not accept the credentials; check LEVER_TOKEN, or authorise again if OAuth is used", 1},
 		{"bad parameter", 400, body("BadRequest", private), "", cdc.ErrRejected, "400 Bad Request: BadRequest", 1},
 		{"invalid token", 400, body("BadRequest", "Invalid offset token: "+private), "t", cdc.ErrInvalidOffset, "400 Bad Request: BadRequest: Lever no longer accepts the page token; read the list again from its first page", 1},
 		{"invalid token with an undocumented status", 422, `{"message":"invalid offset token"}`, "t", cdc.ErrInvalidOffset, "422 Unprocessable Entity: Lever no longer accepts the page token; read the list again from its first page", 1},

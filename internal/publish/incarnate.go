@@ -18,8 +18,20 @@ func (w *Writer) incarnation(t cdc.Table) offsets.Incarnation {
 		TopicID: topic.id, StateTopicID: w.topics[w.c.StateTopic].id, Partitions: topic.partitions,
 		Format: string(w.c.Format), KeyFormat: string(w.c.KeyFormat), KeySchemaID: codec.KeyID(),
 		SchemaVersion: codec.Version(), Confidentiality: w.c.Confidentiality, APIHost: w.c.APIHost, StartDate: w.startDate(t),
-		Candidates: w.candidates(t),
+		Candidates: w.candidates(t), Masking: w.c.Masks.Digest(t.Name),
 	}
+}
+
+// maskedSince is the LSN up to which rows were written under other rules than now: all so
+// far if the rules have changed, or if nobody knows which they were.
+func (w *Writer) maskedSince(was *offsets.Incarnation, now offsets.Incarnation) int64 {
+	switch {
+	case was == nil && now.Masking == "":
+		return 0
+	case was == nil, was.Masking != now.Masking:
+		return w.lsn
+	}
+	return was.MaskedSince
 }
 
 // candidates is how the table is read, if there is a choice.
@@ -73,14 +85,22 @@ func (w *Writer) incarnate(ctx context.Context, adm *kadm.Client) error {
 					w.c.Topic(t.Name), d.Field, d.Was, d.Now)}
 			}
 		}
-		b.Incarnation = &now
 		if len(diff) > 0 {
 			w.c.Logger.Warn("what the topic's content depends on has changed; all rows of the table are written again", "table", t.Name, "changed", fmt.Sprint(diff))
+		}
+		// Without a bookmark nobody knows by which rules the rows that are there were written.
+		unknown := b.Incarnation == nil && now.Masking != "" && w.Counts()[t.Name] > 0
+		if unknown {
+			w.c.Logger.Warn("the table has rows and no bookmark; all are written again, because it is not known which fields were left out of them", "table", t.Name)
+		}
+		if len(diff) > 0 || unknown {
 			var err error
 			if b, err = w.startAgain(b); err != nil {
 				return err
 			}
 		}
+		now.MaskedSince = w.maskedSince(b.Incarnation, now)
+		b.Incarnation = &now
 		if err := w.setSnapshot(t.Name, b); err != nil {
 			return err
 		}
@@ -122,14 +142,14 @@ func isEmpty(ctx context.Context, adm *kadm.Client, topic string) (bool, error) 
 		err = starts.Error()
 	}
 	if err != nil {
-		return false, fmt.Errorf("find the start of topic %s: %w", topic, err)
+		return false, fmt.Errorf("find the start of topic %s: %w", topic, denied(err, rightDescribe, onTopic(topic)))
 	}
 	ends, err := adm.ListEndOffsets(ctx, topic)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return false, fmt.Errorf("find the end of topic %s: %w", topic, err)
+		return false, fmt.Errorf("find the end of topic %s: %w", topic, denied(err, rightDescribe, onTopic(topic)))
 	}
 	empty := true
 	ends.Each(func(end kadm.ListedOffset) {

@@ -114,29 +114,11 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		name, err := os.ReadFile(lastInstance)
 		return err == nil && string(name) == o.Instance
 	}
-	if err := standby(ctx, &w.c, adm, dead); err != nil {
+	if err := standby(ctx, &w.c, adm, dead, true); err != nil {
 		return err
 	}
-	compression, err := codecOf(w.c.Compression)
-	if err != nil {
+	if err := w.fence(ctx); err != nil {
 		return err
-	}
-	w.client, err = kgo.NewClient(append(w.c.Kafka[:len(w.c.Kafka):len(w.c.Kafka)],
-		kgo.TransactionalID("leverstream-"+w.c.Prefix+"-"+w.c.Account),
-		kgo.TransactionTimeout(transactionTimeout),
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as Java clients
-		kgo.ProducerBatchCompression(compression),
-		kgo.ProducerLinger(5*time.Millisecond),
-		kgo.ProducerBatchMaxBytesFn(func(name string) int32 { return int32(max(w.topics[name].maxBytes, 1_000_012)) }),
-		kgo.RecordDeliveryTimeout(produceTimeout),
-		kgo.MaxBufferedRecords(1<<20),
-	)...)
-	if err != nil {
-		return fmt.Errorf("connect to Kafka: %w", err)
-	}
-	if _, _, err := w.client.ProducerID(ctx); err != nil {
-		return fmt.Errorf("become the owner of the account (transactional id leverstream-%s-%s): %w", w.c.Prefix, w.c.Account, err)
 	}
 	failpoint.Reach(failpoint.Fenced)
 	tx := transaction{w: w, now: w.c.now()}
@@ -155,6 +137,32 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	}
 	if err := os.WriteFile(lastInstance, []byte(w.c.Instance), 0o600); err != nil {
 		return fmt.Errorf("STATE_DIR: %w", err)
+	}
+	return nil
+}
+
+// fence makes the transactional client and fences whoever had the id before.
+func (w *Writer) fence(ctx context.Context) error {
+	compression, err := codecOf(w.c.Compression)
+	if err != nil {
+		return err
+	}
+	w.client, err = kgo.NewClient(append(w.c.Kafka[:len(w.c.Kafka):len(w.c.Kafka)],
+		kgo.TransactionalID(w.c.transactionalID()),
+		kgo.TransactionTimeout(transactionTimeout),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as Java clients
+		kgo.ProducerBatchCompression(compression),
+		kgo.ProducerLinger(5*time.Millisecond),
+		kgo.ProducerBatchMaxBytesFn(func(name string) int32 { return int32(max(w.topics[name].maxBytes, 1_000_012)) }),
+		kgo.RecordDeliveryTimeout(produceTimeout),
+		kgo.MaxBufferedRecords(1<<20),
+	)...)
+	if err != nil {
+		return fmt.Errorf("connect to Kafka: %w", err)
+	}
+	if _, _, err := w.client.ProducerID(ctx); err != nil {
+		return fmt.Errorf("become the owner of the account (transactional id %s): %w", w.c.transactionalID(), denied(err, rightWrite, onTransactionalID(&w.c)))
 	}
 	return nil
 }

@@ -42,14 +42,14 @@ func readTo(ctx context.Context, list listOffsets, opts []kgo.Opt, adm *kadm.Cli
 		err = ends.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the end of topic %s: %w", topicName, err)
+		return nil, fmt.Errorf("find the end of topic %s: %w", topicName, denied(err, rightDescribe, onTopic(topicName)))
 	}
 	starts, err := adm.ListStartOffsets(ctx, topicName)
 	if err == nil {
 		err = starts.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the start of topic %s: %w", topicName, err)
+		return nil, fmt.Errorf("find the start of topic %s: %w", topicName, denied(err, rightDescribe, onTopic(topicName)))
 	}
 	position := map[int32]int64{}
 	todo := map[int32]kgo.Offset{}
@@ -91,7 +91,7 @@ func readTo(ctx context.Context, list listOffsets, opts []kgo.Opt, adm *kadm.Cli
 			if errors.Is(e.Err, kerr.OffsetOutOfRange) {
 				return nil, fmt.Errorf("topic %s partition %d: %w", topicName, e.Partition, errGap)
 			}
-			return nil, fmt.Errorf("read topic %s partition %d: %w", topicName, e.Partition, e.Err)
+			return nil, fmt.Errorf("read topic %s partition %d: %w", topicName, e.Partition, denied(e.Err, rightRead, onTopic(topicName)))
 		}
 		var failed error
 		fetches.EachRecord(func(r *kgo.Record) {

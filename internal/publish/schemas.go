@@ -48,7 +48,11 @@ func (w *Writer) openTables(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		w.tables[t.Name] = &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topic].maxBytes}
+		table := &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topic].maxBytes, Mask: w.c.Masks.Table(t.Name)}
+		if table.Mask != nil && table.Mask.DropsExtra() {
+			codec.DropExtra()
+		}
+		w.tables[t.Name] = table
 	}
 	for _, t := range w.c.Tables {
 		if t.Parent != "" {

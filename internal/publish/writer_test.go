@@ -787,7 +787,7 @@ func clockSetBack(t *testing.T, a *account) {
 	adm := kadm.NewClient(a.c.Client(t))
 	waiting, cancel := context.WithTimeout(t.Context(), renewInterval)
 	defer cancel()
-	if err := standby(waiting, &other.Config, adm, func(offsets.Owner) bool { return false }); !errors.Is(err, context.DeadlineExceeded) {
+	if err := standby(waiting, &other.Config, adm, func(offsets.Owner) bool { return false }, true); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("another producer did not wait: %v", err)
 	}
 	if r := w.submit(nil, stage("s2", "E")); r.Events != 1 {
