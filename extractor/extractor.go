@@ -72,6 +72,7 @@ func New(c Config) (*Extractor, error) {
 	if c.Status == nil {
 		c.Status = NewStatus(c.Tables)
 	}
+	c.Lever = &sameKey{Lever: c.Lever}
 	e := &Extractor{Config: c, selected: map[string]cdc.Table{}}
 	for _, t := range c.Tables {
 		e.selected[t.Name] = t

@@ -2,6 +2,7 @@ package lever
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,6 +55,7 @@ type Client struct {
 	base        *url.URL
 	credentials Credentials
 	gate        gate
+	keys        keys
 	clock       *cdc.Clock
 	userAgent   string
 	log         *slog.Logger
@@ -88,6 +90,7 @@ func New(c Config) (*Client, error) {
 		base: base, credentials: apiKey{c.Token}, clock: c.Clock, userAgent: c.UserAgent,
 		log: c.Logger, transport: c.Transport, attempts: c.Attempts,
 		limiter: newLimiter(c.Rate, c.Burst, c.Concurrency), counts: newCounts(),
+		keys: keys{numbers: map[[sha256.Size]byte]int{}},
 	}
 	if c.OAuth != nil {
 		client.credentials = c.OAuth
@@ -151,10 +154,10 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 		case giveBack:
 			c.limiter.succeeded(a.granted)
 			c.gate.open(a.authorization)
-			v.page.Sent, v.page.Arrived = a.sent, a.arrived
+			v.page.Sent, v.page.Arrived, v.page.Key = a.sent, a.arrived, a.key
 			return v.page, nil
 		case giveUp:
-			return cdc.Page{}, v.err
+			return cdc.Page{Key: a.key}, v.err
 		case follow:
 			k.url = v.location
 			k.hops++

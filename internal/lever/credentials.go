@@ -2,6 +2,7 @@ package lever
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -18,6 +19,9 @@ type Credentials interface {
 	// cdc.ErrUnauthorized if a person must act, cdc.ErrUnavailable if trying again may
 	// help. It holds no secret.
 	Header(ctx context.Context) (string, error)
+	// Identity is what tells them from others that may belong to another account. It
+	// holds a secret, and is not kept.
+	Identity(header string) string
 	// Renew says whether there are others now, after Lever refused that header with 401.
 	Renew(ctx context.Context, refused string) bool
 }
@@ -37,6 +41,9 @@ func (k apiKey) Header(context.Context) (string, error) {
 	}
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(key+":")), nil
 }
+
+// Identity is the key itself.
+func (apiKey) Identity(header string) string { return header }
 
 // Renew reads the key again: its file may have been replaced.
 func (k apiKey) Renew(ctx context.Context, refused string) bool {
@@ -99,6 +106,25 @@ func (g *gate) open(header string) {
 	if g.refused == header {
 		g.refused = ""
 	}
+}
+
+// keys numbers credentials.
+type keys struct {
+	mu      sync.Mutex
+	numbers map[[sha256.Size]byte]int
+}
+
+// number returns the number of the credentials, from 1.
+func (k *keys) number(identity string) int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	digest := sha256.Sum256([]byte(identity))
+	n, ok := k.numbers[digest]
+	if !ok {
+		n = len(k.numbers) + 1
+		k.numbers[digest] = n
+	}
+	return n
 }
 
 // authorize returns the header for a request.

@@ -108,6 +108,14 @@ func (o *OAuth) Header(ctx context.Context) (string, error) {
 	return bearer(o.tokens), nil
 }
 
+// Identity is the refresh token that a person has given: those that Lever gave for it
+// belong to the same account.
+func (o *OAuth) Identity(string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.tokens.Seed
+}
+
 // Renew gets another access token, unless that has happened already.
 func (o *OAuth) Renew(ctx context.Context, refused string) bool {
 	o.mu.Lock()

@@ -48,6 +48,8 @@ type answer struct {
 	err error
 	// authorization is the header that was sent.
 	authorization string
+	// key is the number of the credentials.
+	key           int
 	granted       time.Time
 	sent, arrived cdc.Instant
 }
@@ -77,7 +79,7 @@ func (c *Client) send(ctx context.Context, k *call) (answer, error) {
 	if c.userAgent != "" {
 		req.Header.Set("User-Agent", c.userAgent)
 	}
-	a := answer{authorization: authorization, granted: granted}
+	a := answer{authorization: authorization, key: c.keys.number(c.credentials.Identity(authorization)), granted: granted}
 	c.counts.sent(k.class, k.endpoint)
 	a.sent = c.clock.Now()
 	a.receive(c.transport.RoundTrip(req)) //nolint:bodyclose // receive closes it

@@ -104,6 +104,12 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		if p.o.Once && failures > 5 {
 			return err
 		}
+		if errors.Is(err, extractor.ErrKeyChanged) { // other credentials may have other rights
+			if confidentiality, err = p.confidentiality(ctx); err != nil {
+				return ifAlive(ctx, err)
+			}
+			wc.Confidentiality, err = confidentiality, extractor.ErrKeyChanged
+		}
 		// Having been the owner once, this instance only goes on if it still is.
 		wc.TakeOver = false
 		pause := min(mostPause, 250*time.Millisecond<<min(failures, 10))
@@ -165,7 +171,7 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 		return p.failed(ctx, wc, writeErr)
 	case ctx.Err() != nil:
 		return true, closeErr
-	case p.o.Once && !errors.Is(readErr, cdc.ErrStopped):
+	case p.o.Once && !errors.Is(readErr, cdc.ErrStopped) && !errors.Is(readErr, extractor.ErrKeyChanged):
 		return true, errors.Join(readErr, closeErr)
 	}
 	return p.failed(ctx, wc, errors.Join(readErr, closeErr))

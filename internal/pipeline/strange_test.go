@@ -2,12 +2,16 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/kafkatest"
 	"github.com/leverstream/leverstream/internal/sandbox"
 )
@@ -144,5 +148,70 @@ func TestTheAccountIsRecognisedByWhatCanBeRead(t *testing.T) {
 		if n := w.histories()["opportunities"].Ops["u"]; n != 1 {
 			t.Errorf("%s: %d updates of opportunities", path, n)
 		}
+	}
+}
+
+// twoAccounts has another account answer to the key "other".
+func twoAccounts(w *world, other http.Handler) {
+	w.between(func(rw http.ResponseWriter, r *http.Request, lever http.Handler) {
+		switch key, _, _ := r.BasicAuth(); key {
+		case "other":
+			other.ServeHTTP(rw, r)
+		case "revoked":
+			http.Error(rw, `{"code":"UnauthorizedError"}`, http.StatusUnauthorized)
+		default:
+			lever.ServeHTTP(rw, r)
+		}
+	})
+}
+
+// The key is replaced under a running producer: by another of the same account, and then
+// by one of another account, none of whose rows may be written, nor ours deleted.
+func TestTheKeyIsReplacedUnderTheProducer(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 76})
+	w.env["SWEEP_INTERVAL"], w.env["LEVER_DELETE_GUARD"] = "1ms", "100%"
+	twoAccounts(w, sandbox.New(sandbox.Options{Opportunities: 60, Seed: 77}))
+	file := filepath.Join(t.TempDir(), "key")
+	write := func(key string) { w.must(os.WriteFile(file, []byte(key), 0o600)) }
+	write("first")
+	delete(w.env, "LEVER_TOKEN")
+	w.env["LEVER_TOKEN_FILE"] = file
+	w.once()
+	w.check("first pass")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p := w.pipeline(Options{})
+	done := make(chan error, 1)
+	go func() { done <- p.Run(ctx) }()
+	w.until("it runs", func() bool { return p.Ready() == nil })
+	write("second")
+	w.lever.Mutate(10)
+	w.until("the key is recognised", func() bool { return strings.Contains(w.log.String(), "credentials for Lever have changed") })
+	w.equal("another key of the same account")
+	write("other")
+	if err := <-done; !errors.Is(err, extractor.ErrOtherAccount) {
+		t.Errorf("it ended with %v", err)
+	}
+	w.check("a key of another account")
+	cancel()
+}
+
+// Neither users nor stages are replicated, and the key is that of another account.
+func TestAnotherAccountIsRecognisedWithoutUsersAndStages(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 78})
+	twoAccounts(w, sandbox.New(sandbox.Options{Opportunities: 60, Seed: 79}))
+	w.env["LEVER_TABLES"], w.env["LEVER_DELETE_GUARD"] = "opportunities,opportunity_offers", "100%"
+	w.once()
+	w.env["LEVER_TOKEN"] = "other"
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := w.run(ctx, Options{Once: true}); !errors.Is(err, extractor.ErrOtherAccount) {
+		t.Errorf("error %v", err)
+	}
+	w.env["LEVER_TOKEN"] = "ours"
+	w.once()
+	h := kafkatest.Fold(w.c.Read(t, w.env["KAFKA_TOPIC_PREFIX"]+".opportunities"))
+	if len(h.Rows) != 60 || len(h.Ops) != 1 {
+		t.Errorf("%d rows, events %v", len(h.Rows), h.Ops)
 	}
 }
