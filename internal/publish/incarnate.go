@@ -50,6 +50,50 @@ func (w *Writer) startDate(t cdc.Table) string {
 	return ""
 }
 
+// refuseEarly refuses what cannot go on before anything is registered or fenced: a schema
+// of another format would be the registry's to refuse, which knows no way out.
+func (w *Writer) refuseEarly(ctx context.Context, adm *kadm.Client) error {
+	bookmarks, err := w.readBookmarks(ctx, adm, readStable)
+	if err != nil {
+		return err
+	}
+	for _, t := range w.c.Tables {
+		if was := bookmarks[t.Name].Incarnation; was != nil {
+			now := w.incarnation(t)
+			now.KeySchemaID = was.KeySchemaID // not known yet
+			if err := w.refuseBreaking(ctx, adm, was, now, w.c.Topic(t.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// refuseBreaking refuses a change after which records would not supersede those that the
+// topic holds.
+func (w *Writer) refuseBreaking(ctx context.Context, adm *kadm.Client, was *offsets.Incarnation, now offsets.Incarnation, topic string) error {
+	if was == nil || was.TopicID != now.TopicID {
+		return nil
+	}
+	for _, d := range was.Diff(now) {
+		if !d.Breaking() {
+			continue
+		}
+		empty, err := isEmpty(ctx, adm, topic)
+		if err != nil || empty {
+			return err
+		}
+		if d.Field == "key_schema_id" {
+			return &ConfigError{fmt.Errorf("the schema registry gives the key schema of topic %s the id %s, and the topic holds records with id %s: it was wiped or replaced, and new records would not supersede the old ones; restore the registry's data, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
+				topic, d.Now, d.Was)}
+		}
+		what := map[string]string{"format": "EVENT_FORMAT", "key_format": "EVENT_KEY", "partitions": "number of partitions"}[d.Field]
+		return &ConfigError{fmt.Errorf("topic %s holds records that were written with another %s (%s; now %s) and cannot be continued: set it back, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
+			topic, what, d.Was, d.Now)}
+	}
+	return nil
+}
+
 // incarnate compares the bookmarks' incarnations with the configuration. A table for
 // which something differs is snapshotted again, all rows; one whose topic holds
 // records that cannot be continued is refused. Tables that are new get a bookmark.
@@ -68,22 +112,8 @@ func (w *Writer) incarnate(ctx context.Context, adm *kadm.Client) error {
 			}
 			continue
 		}
-		for _, d := range diff {
-			if !d.Breaking() || b.Incarnation.TopicID != now.TopicID {
-				continue
-			}
-			empty, err := isEmpty(ctx, adm, w.c.Topic(t.Name))
-			if err != nil {
-				return err
-			}
-			if !empty {
-				if d.Field == "key_schema_id" {
-					return &ConfigError{fmt.Errorf("the schema registry gives the key schema of topic %s the id %s, and the topic holds records with id %s: it was wiped or replaced, and new records would not supersede the old ones; restore the registry's data, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
-						w.c.Topic(t.Name), d.Now, d.Was)}
-				}
-				return &ConfigError{fmt.Errorf("topic %s holds records that were written with another %s (%s; now %s) and cannot be continued: set it back, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
-					w.c.Topic(t.Name), d.Field, d.Was, d.Now)}
-			}
+		if err := w.refuseBreaking(ctx, adm, b.Incarnation, now, w.c.Topic(t.Name)); err != nil {
+			return err
 		}
 		if len(diff) > 0 {
 			w.c.Logger.Warn("what the topic's content depends on has changed; all rows of the table are written again", "table", t.Name, "changed", fmt.Sprint(diff))

@@ -40,7 +40,13 @@ func Open(ctx context.Context, c Config) (*Writer, error) {
 	if w.topics, err = ensureTopics(ctx, adm, &c); err != nil {
 		return nil, err
 	}
-	if err := w.openTables(ctx); err != nil {
+	if err := w.openTables(); err != nil {
+		return nil, err
+	}
+	if err := w.refuseEarly(ctx, adm); err != nil {
+		return nil, err
+	}
+	if err := w.registerAll(ctx); err != nil {
 		return nil, err
 	}
 	if err := w.begin(ctx, adm, meta.Cluster); err != nil {
@@ -64,7 +70,8 @@ func (w *Writer) begin(ctx context.Context, adm *kadm.Client, cluster string) er
 	if err := w.own(ctx, adm, cluster); err != nil {
 		return err
 	}
-	if err := w.readBookmarks(ctx, adm); err != nil {
+	var err error
+	if w.bookmarks, err = w.readBookmarks(ctx, adm, readToEnd); err != nil {
 		return err
 	}
 	failpoint.Reach(failpoint.BookmarksRead)
@@ -198,9 +205,9 @@ func (w *Writer) lockState(ctx context.Context, open func() error, dir string, i
 
 // readBookmarks reads the bookmarks of the selected tables. Only the last record of each
 // counts: one that cannot be understood is mended by writing another.
-func (w *Writer) readBookmarks(ctx context.Context, adm *kadm.Client) error {
+func (w *Writer) readBookmarks(ctx context.Context, adm *kadm.Client, read reader) (map[string]offsets.Bookmark, error) {
 	last := map[string]*kgo.Record{}
-	_, err := readToEnd(ctx, w.c.Kafka, adm, w.c.BookmarksTopic, nil, func(r *kgo.Record) error {
+	_, err := read(ctx, w.c.Kafka, adm, w.c.BookmarksTopic, nil, func(r *kgo.Record) error {
 		key, err := offsets.ParseKey(r.Key)
 		if err != nil {
 			return damaged(r, "", err)
@@ -211,19 +218,20 @@ func (w *Writer) readBookmarks(ctx context.Context, adm *kadm.Client) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	out := map[string]offsets.Bookmark{}
 	for table, r := range last {
 		if r.Value == nil {
 			continue
 		}
 		b, err := offsets.Parse(r.Value)
 		if err != nil {
-			return damaged(r, "bookmark of "+table+": ", err)
+			return nil, damaged(r, "bookmark of "+table+": ", err)
 		}
-		w.bookmarks[table] = b
+		out[table] = b
 	}
-	return nil
+	return out, nil
 }
 
 // damaged refuses a record of the bookmarks topic.

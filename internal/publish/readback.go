@@ -17,6 +17,9 @@ var errGap = errors.New("the topic no longer holds this offset")
 // listOffsets finds an end of a topic's partitions.
 type listOffsets func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error)
 
+// reader is readToEnd or readStable.
+type reader func(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topicName string, from map[int32]int64, visit func(*kgo.Record) error) (map[int32]int64, error)
+
 // readToEnd hands every committed record of a topic to visit, from the given offsets
 // (absent partitions: from the start) to the high watermark as it is now, and returns
 // the offsets at which a later call goes on. Nobody else may be writing transactions
