@@ -129,7 +129,10 @@ func (r *Registry) Register(ctx context.Context, subject, schema string) (id int
 // recordName is the full name of the record that the schema describes, empty for other
 // schemas.
 func recordName(schema string) string {
-	var s struct{ Name, Namespace string }
+	var s struct {
+		Name      string `json:"name"`
+		Namespace string `json:"namespace"`
+	}
 	if json.Unmarshal([]byte(schema), &s) != nil || s.Namespace == "" {
 		return s.Name
 	}
