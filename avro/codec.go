@@ -79,6 +79,7 @@ type Codec struct {
 
 	keySchema, valueSchema string
 	keyID, valueID         uint32
+	dropExtra              bool
 
 	// versions are the row codecs of all released schema versions, oldest first.
 	versions []rowCodec
@@ -165,6 +166,10 @@ func (c *Codec) ValueSchema() string { return c.valueSchema }
 // anything is encoded for a topic.
 func (c *Codec) SetIDs(key, value int) { c.keyID, c.valueID = uint32(key), uint32(value) }
 
+// DropExtra has EncodeRow leave _extra empty: what finds no place in the other fields is
+// lost. Call it before anything is encoded.
+func (c *Codec) DropExtra() { c.dropExtra = true }
+
 // KeyID returns the registry's id of the key's schema; 0 for KeyString.
 func (c *Codec) KeyID() int { return int(c.keyID) }
 
@@ -186,6 +191,9 @@ func (c *Codec) EncodeRow(dst []byte, r cdc.Row) ([]byte, Report, error) {
 	row := c.current()
 	v := conversion{}
 	native, err := v.row(row.schema, &c.table, &r)
+	if c.dropExtra && err == nil {
+		native[extraField] = nil
+	}
 	if err != nil {
 		return dst, v.report, errors.New("encode a row: its unknown fields are no JSON")
 	}

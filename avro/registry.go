@@ -3,6 +3,7 @@ package avro
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,11 +91,21 @@ func (r *Registry) Register(ctx context.Context, subject, schema string) (id int
 	case !notFound(err):
 		return 0, fmt.Errorf("look up subject %s in the schema registry%s: %w", subject, hint(err), err)
 	case !r.register:
-		return 0, fmt.Errorf("%w: subject %s does not have this program's schema, and SCHEMA_REGISTRY_REGISTER=false; register what \"producer schemas print\" shows", ErrRefused, subject)
+		return 0, fmt.Errorf("%w: subject %s does not have this program's schema, and SCHEMA_REGISTRY_REGISTER=false; register it with \"producer schemas register\"", ErrRefused, subject)
 	}
 	versions, err := r.client.SubjectVersions(ctx, subject)
 	if err != nil && !notFound(err) {
 		return 0, fmt.Errorf("look up subject %s in the schema registry%s: %w", subject, hint(err), err)
+	}
+	if len(versions) > 0 {
+		// A subject without a compatibility level takes anything.
+		latest, err := r.client.SchemaByVersion(ctx, subject, -1)
+		if err != nil {
+			return 0, fmt.Errorf("look up subject %s in the schema registry%s: %w", subject, hint(err), err)
+		}
+		if theirs, ours := recordName(latest.Schema.Schema), recordName(schema); theirs != ours {
+			return 0, fmt.Errorf("%w: subject %s holds the schema of another record (%q, this program's is %q); use another KAFKA_TOPIC_PREFIX, or delete the subject if nothing reads it", ErrRefused, subject, theirs, ours)
+		}
 	}
 	created, err := r.client.CreateSchema(ctx, subject, s)
 	var answer *sr.ResponseError
@@ -113,6 +124,19 @@ func (r *Registry) Register(ctx context.Context, subject, schema string) (id int
 	}
 	r.log.Debug("registered a schema", "subject", subject, "id", created.ID)
 	return created.ID, nil
+}
+
+// recordName is the full name of the record that the schema describes, empty for other
+// schemas.
+func recordName(schema string) string {
+	var s struct {
+		Name      string `json:"name"`
+		Namespace string `json:"namespace"`
+	}
+	if json.Unmarshal([]byte(schema), &s) != nil || s.Namespace == "" {
+		return s.Name
+	}
+	return s.Namespace + "." + s.Name
 }
 
 // Schema returns the text of the schema with the id. Answers are kept.

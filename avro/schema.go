@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -26,8 +27,14 @@ type schema struct {
 
 type field struct {
 	name string
+	// pii says that the field is tagged as a person's data.
+	pii bool
 	*schema
 }
+
+// tagPII is the tag, under Confluent's name for tags, of fields that hold a person's
+// data.
+const tagsProperty, tagPII = "confluent:tags", "PII"
 
 // jsonText is the connect.name of strings that hold JSON.
 const jsonText = "io.debezium.data.Json"
@@ -130,7 +137,8 @@ func (p *parser) record(s *schema, raw map[string]any, namespace string) error {
 			return fmt.Errorf("field %s: %w", name, err)
 		}
 		s.index[name] = len(s.fields)
-		s.fields = append(s.fields, field{name, t})
+		tags, _ := f[tagsProperty].([]any)
+		s.fields = append(s.fields, field{name, slices.Contains(tags, any(tagPII)), t})
 	}
 	return nil
 }

@@ -83,6 +83,9 @@ func (r *rereader) read(ctx context.Context, a cdc.Again) error {
 		}
 	}
 	for _, f := range r.e.full {
+		if f.table == a.Table && !f.single {
+			return nil // the next read of the whole list tells
+		}
 		if f.table == a.Table {
 			return f.one(ctx, r.u, a.Key)
 		}

@@ -26,6 +26,8 @@ type Config struct {
 	// Confidentiality is sent with every list that takes it: "all" or
 	// "non-confidential" (see Confidentiality).
 	Confidentiality string
+	// ExcludeConfidential leaves confidential records out although the key may see them.
+	ExcludeConfidential bool
 	// NativeCandidates has candidates and their children read from Lever's deprecated
 	// /candidates endpoints, instead of from those of opportunities, which serve the same
 	// records.
@@ -70,6 +72,7 @@ func New(c Config) (*Extractor, error) {
 	if c.Status == nil {
 		c.Status = NewStatus(c.Tables)
 	}
+	c.Lever = &sameKey{Lever: c.Lever}
 	e := &Extractor{Config: c, selected: map[string]cdc.Table{}}
 	for _, t := range c.Tables {
 		e.selected[t.Name] = t

@@ -41,7 +41,11 @@ func (f *fullReader) read(ctx context.Context) error {
 	case len(missing) == 0:
 	case f.single:
 		for _, key := range missing {
-			if err := f.one(ctx, u, key); err != nil {
+			err := f.one(ctx, u, key)
+			if errors.Is(err, cdc.ErrForbidden) {
+				continue // only this record: kept, until a 404 says that it is gone
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -85,6 +89,9 @@ func (f *fullReader) list(ctx context.Context) (seen map[string]bool, began int6
 						continue
 					}
 					k := text(rec, key)
+					if k != "" && seen[k] {
+						continue // a list that names a row twice: the first counts, always
+					}
 					seen[k] = true
 					u.Rows = append(u.Rows, cdc.Row{Table: f.table, Key: k, Fields: rec})
 				}
@@ -103,8 +110,12 @@ func (f *fullReader) inRange(rec map[string]any) bool {
 	return f.e.selected[f.table].Method != methodCDC || f.e.inRange(rec)
 }
 
-// inRange says that a record was created or updated since the start date.
+// inRange says that a record is to be replicated: created or updated since the start
+// date, and not confidential if such are excluded.
 func (e *Extractor) inRange(rec map[string]any) bool {
+	if e.ExcludeConfidential && text(rec, "confidentiality") == "confidential" {
+		return false
+	}
 	return e.StartDate.IsZero() || !millis(rec["createdAt"]).Before(e.StartDate) || !millis(rec["updatedAt"]).Before(e.StartDate)
 }
 
@@ -160,7 +171,7 @@ func (f *fullReader) one(ctx context.Context, u *cdc.Unit, key string) error {
 		if text(rec, f.e.selected[f.table].Key) != key {
 			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, f.path)
 		}
-		if !f.inRange(rec) { // the start date was moved
+		if !f.inRange(rec) { // the start date was moved, or it became confidential
 			u.Gone = append(u.Gone, cdc.Gone{Ref: ref, At: p.Date})
 			return nil
 		}

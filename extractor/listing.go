@@ -195,7 +195,7 @@ func (l *listingReader) single(ctx context.Context, u *cdc.Unit, id string, clas
 		if text(rec, "id") != id {
 			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, l.path)
 		}
-		if !l.e.inRange(rec) { // the start date was moved
+		if !l.e.inRange(rec) { // the start date was moved, or it became confidential
 			for _, t := range l.tables {
 				u.Gone = append(u.Gone, cdc.Gone{Ref: cdc.Ref{Table: t, Key: id}, At: p.Date})
 			}

@@ -31,7 +31,7 @@ func (l loop) subject() string {
 
 // fatal says that the extractor cannot go on: it was told to stop, or the sink has.
 func fatal(ctx context.Context, err error) bool {
-	return err != nil && (ctx.Err() != nil || errors.Is(err, cdc.ErrStopped) || errors.Is(err, errState) || errors.Is(err, ErrBookmark) || errors.Is(err, ErrOtherAccount))
+	return err != nil && (ctx.Err() != nil || errors.Is(err, cdc.ErrStopped) || errors.Is(err, errState) || errors.Is(err, ErrBookmark) || errors.Is(err, ErrOtherAccount) || errors.Is(err, ErrKeyChanged))
 }
 
 // errState marks errors of the state and of bookmarks.

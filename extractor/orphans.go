@@ -20,7 +20,7 @@ const orphanBatch = 500
 // table was not selected.
 func (e *Extractor) dropOrphans(ctx context.Context) error {
 	for _, parent := range e.Tables {
-		var was, now []string
+		was, now := []string(nil), []string{} // never nil: a section that is null is no section
 		for _, t := range e.Tables {
 			if t.Parent == parent.Name {
 				now = append(now, t.Name)
@@ -34,7 +34,7 @@ func (e *Extractor) dropOrphans(ctx context.Context) error {
 			continue
 		}
 		for _, child := range now {
-			if found && !slices.Contains(was, child) {
+			if !slices.Contains(was, child) {
 				if err := e.dropOrphansOf(ctx, child, parent.Name); err != nil {
 					return err
 				}

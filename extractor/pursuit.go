@@ -255,6 +255,8 @@ func (p *pursuit) read(ctx context.Context, key string, class cdc.Class) (aside 
 			p.reads.Add(1)
 			p.f.e.Status.listRead()
 			return false, nil
+		case errors.Is(err, cdc.ErrForbidden) && p.f.hidden(ctx, key):
+			return false, nil
 		case fatal(ctx, err), errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrUnauthorized):
 			return false, err
 		case attempt >= parentAttempts && (p.once || p.reads.Load() > before):

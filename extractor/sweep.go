@@ -264,6 +264,9 @@ func (l *listingReader) vanished(ctx context.Context, pass *listingPass, table, 
 			err = e.commit(ctx, u)
 		}
 		e.Clock.End(read)
+		if errors.Is(err, cdc.ErrForbidden) {
+			continue // only this record (it became confidential): kept, until a 404 says that it is gone
+		}
 		if err != nil {
 			return err
 		}
@@ -329,6 +332,8 @@ func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 				switch {
 				case err == nil:
 					return nil
+				case errors.Is(err, cdc.ErrForbidden) && f.hidden(ctx, parent):
+					return nil
 				case fatal(ctx, err), errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrUnauthorized):
 					return err
 				case attempt == 2:
@@ -357,4 +362,11 @@ func (e *Extractor) sweepAlways(ctx context.Context, l loop, sweep func(context.
 			return nil
 		}
 	}
+}
+
+// hidden says that the key may not see this one parent (a confidential one), so that its
+// lists tell nothing about the endpoint.
+func (f *follower) hidden(ctx context.Context, parent string) bool {
+	_, err := f.e.Lever.Get(ctx, cdc.Request{Class: cdc.ClassSweep, Path: f.of + "/" + url.PathEscape(parent)})
+	return errors.Is(err, cdc.ErrForbidden) || errors.Is(err, cdc.ErrNotFound)
 }

@@ -28,6 +28,9 @@ type Incarnation struct {
 	StartDate string `json:"start_date,omitempty"`
 	// Masking is a digest of the rules by which fields are left out or hashed.
 	Masking string `json:"masking,omitempty"`
+	// MaskedSince is the log sequence number up to which rows were written under other
+	// rules; they are written again. It is no part of what is compared.
+	MaskedSince int64 `json:"masked_since,omitempty"`
 	// APIHost is the host of Lever's API: production and sandbox are two accounts.
 	APIHost string `json:"api_host"`
 	// Candidates is how candidates are read; empty for derived.

@@ -113,6 +113,12 @@ func TestEveryPartOfAnIncarnationIsCompared(t *testing.T) {
 		}
 		name, _, _ := strings.Cut(v.Field(i).Tag.Get("json"), ",")
 		d := whole.Diff(other)
+		if name == "masked_since" { // says how far the work is, not what it depends on
+			if len(d) > 0 {
+				t.Errorf("%s: %v", name, d)
+			}
+			continue
+		}
 		if len(d) != 1 || d[0].Field != name || d[0].Breaking() != breaking[name] || !strings.Contains(d[0].String(), name) {
 			t.Errorf("%s: %v", name, d)
 		}

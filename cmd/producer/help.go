@@ -20,10 +20,11 @@ func newConfigHelp() *cobra.Command {
 
 func newHealthcheck() *cobra.Command {
 	return &cobra.Command{
-		Use:   "healthcheck",
-		Short: "Ask a running producer on this machine whether it is ready",
-		Long:  "healthcheck asks /readyz at HTTP_ADDR and exits 0 if the producer is ready: for\ncontainers without a shell.",
-		Args:  usageArgs(cobra.NoArgs),
+		Use:     "healthcheck",
+		Short:   "Ask a running producer on this machine whether it is ready",
+		Long:    "healthcheck asks /readyz at HTTP_ADDR and exits 0 if the producer is ready: for\ncontainers without a shell.",
+		Example: "  HTTP_ADDR=127.0.0.1:8080 producer healthcheck",
+		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := config.Load(nil, 0)
 			if err != nil {

@@ -68,9 +68,11 @@ It is configured by environment variables; "producer help config" lists them.
 Exit codes: 0 done, 1 failed, 2 bad usage or configuration, 4 another producer
 owns the account.`,
 		Example: `  producer demo                        everything simulated, nothing to install
+  producer check                       is everything there that it needs?
   producer run --once                  one complete pass, then exit
   producer run                         replicate until stopped
-  producer tail opportunities          read a topic`,
+  producer tail opportunities          read a topic
+  producer verify --sample 100         do the topics say what Lever says?`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		Args:          usageArgs(cobra.NoArgs),
@@ -79,9 +81,8 @@ owns the account.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see %q", err, cmd.CommandPath()+" --help")}
 	})
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newRun(), newDemo(), newSandbox(), newTables(), newSchemas(), newTail(), newVersion(),
+		newRun(), newCheck(), newBookmarks(), newVerify(), newDemo(), newSandbox(), newTables(), newSchemas(), newTail(), newVersion(),
 		newHealthcheck(), newConfigHelp(),
 	)
 	return root

@@ -4,22 +4,23 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/config"
+	"github.com/leverstream/leverstream/internal/consume"
 	"github.com/leverstream/leverstream/internal/pipeline"
 )
 
 func newTail() *cobra.Command {
 	var from string
+	var keys, ops []string
 	var follow bool
 	cmd := &cobra.Command{
 		Use:   "tail TABLE",
@@ -28,13 +29,26 @@ func newTail() *cobra.Command {
 the key and the value decoded by the schemas of the registry. A value of null is a
 tombstone. It ends at the end of the topic, or goes on with --follow.
 
+--from says where to start: beginning, now (implies --follow), a time (RFC 3339, by
+the records' timestamps), or how long ago (90m, 24h). --key and --op print only the
+events of these rows, or of these kinds: r, c, u, d, tombstone.
+
 Rows hold personal data: mind where you send them.`,
 		Example: `  producer tail opportunities
-  producer tail postings --from now --follow | jq .value.op`,
-		Args: usageArgs(cobra.ExactArgs(1)),
+  producer tail postings --from now --follow | jq .value.op
+  producer tail opportunities --from 24h --op d,tombstone
+  producer tail opportunities --key 0f2c4a52-8c7c-4b1f-9a55-1f6a1b1d2c3d`,
+		Args:              usageArgs(cobra.ExactArgs(1)),
+		ValidArgsFunction: completeTables(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if from != "beginning" && from != "now" {
-				return usageError{fmt.Errorf("--from is %q; it takes beginning or now", from)}
+			seek, err := seeking(from, time.Now())
+			if err != nil {
+				return usageError{err}
+			}
+			for _, op := range ops {
+				if !slices.Contains(tailOps(), op) {
+					return usageError{fmt.Errorf("--op is %q; it takes %s", op, strings.Join(tailOps(), ", "))}
+				}
 			}
 			c, err := config.Load(extractor.Tables(), config.NeedKafka|config.NeedRegistry)
 			if err != nil {
@@ -43,29 +57,67 @@ Rows hold personal data: mind where you send them.`,
 			if _, err := codecOf(c, args[0]); err != nil {
 				return err
 			}
-			registry, err := pipeline.Registry(c, slog.New(slog.DiscardHandler))
+			topic, err := topicOf(c, args[0])
 			if err != nil {
 				return err
 			}
-			t := tail{topic: string(c.Kafka.TopicPrefix) + "." + args[0], keys: c.Events.Key, decoder: avro.NewDecoder(registry.Schema), out: cmd.OutOrStdout()}
-			opts, err := c.Kafka.Opts()
-			if err != nil {
+			if err := seek(cmd.Context(), topic); err != nil {
 				return err
 			}
-			return t.run(cmd.Context(), opts, from == "now", follow || from == "now")
+			enc := json.NewEncoder(cmd.OutOrStdout())
+			enc.SetEscapeHTML(false)
+			return topic.Read(cmd.Context(), follow || from == "now", func(e consume.Event) error {
+				if len(keys) > 0 && !slices.Contains(keys, e.Key) || len(ops) > 0 && !slices.Contains(ops, e.Op) {
+					return nil
+				}
+				return enc.Encode(lineOf(e))
+			})
 		},
 	}
-	cmd.Flags().StringVar(&from, "from", "beginning", "where to start: beginning, or now (implies --follow)")
+	cmd.Flags().StringVar(&from, "from", "beginning", "where to start: beginning, now (implies --follow), a time, or how long ago")
+	cmd.Flags().StringSliceVar(&keys, "key", nil, "only the rows with these primary keys")
+	cmd.Flags().StringSliceVar(&ops, "op", nil, "only these kinds of events: r, c, u, d, tombstone")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on at the end of the topic")
+	_ = cmd.RegisterFlagCompletionFunc("op", cobra.FixedCompletions(tailOps(), cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc("from", cobra.FixedCompletions([]string{"beginning", "now"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 
-// tail prints one topic.
-type tail struct {
-	topic   string
-	keys    string // EVENT_KEY
-	decoder *avro.Decoder
-	out     io.Writer
+func tailOps() []string { return []string{"r", "c", "u", "d", consume.Tombstone} }
+
+// seeking returns what moves a topic to where --from says.
+func seeking(from string, now time.Time) (func(context.Context, *consume.Topic) error, error) {
+	switch from {
+	case "beginning":
+		return func(context.Context, *consume.Topic) error { return nil }, nil
+	case "now":
+		return func(ctx context.Context, t *consume.Topic) error { return t.SeekEnd(ctx) }, nil
+	}
+	at, err := time.Parse(time.RFC3339, from)
+	if err != nil {
+		ago, err := time.ParseDuration(from)
+		if err != nil || ago < 0 {
+			return nil, fmt.Errorf("--from is %q; it takes beginning, now, a time such as 2026-01-31T12:00:00Z, or how long ago, such as 24h", from)
+		}
+		at = now.Add(-ago)
+	}
+	return func(ctx context.Context, t *consume.Topic) error { return t.Seek(ctx, at) }, nil
+}
+
+// topicOf returns the topic of a table, to be read from its beginning.
+func topicOf(c *config.Config, table string) (*consume.Topic, error) {
+	registry, err := pipeline.Registry(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
+	}
+	opts, err := c.Kafka.Opts()
+	if err != nil {
+		return nil, err
+	}
+	return &consume.Topic{
+		Name: string(c.Kafka.TopicPrefix) + "." + table, Kafka: opts,
+		Decoder: avro.NewDecoder(registry.Schema), PlainKeys: c.Events.Key == "string",
+	}, nil
 }
 
 // line is what is printed of a record.
@@ -77,88 +129,13 @@ type line struct {
 	Value     any       `json:"value"`
 }
 
-func (t *tail) run(ctx context.Context, opts []kgo.Opt, fromEnd, follow bool) error {
-	offset := kgo.NewOffset().AtStart()
-	if fromEnd {
-		offset = kgo.NewOffset().AtEnd()
+func lineOf(e consume.Event) line {
+	l := line{Partition: e.Partition, Offset: e.Offset, Timestamp: e.Timestamp, Key: e.Key}
+	if e.KeyFields != nil {
+		l.Key = e.KeyFields
 	}
-	cl, err := kgo.NewClient(append(opts, kgo.ConsumeTopics(t.topic), kgo.ConsumeResetOffset(offset),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(500*time.Millisecond))...)
-	if err != nil {
-		return fmt.Errorf("connect to Kafka: %w", err)
+	if e.Value != nil {
+		l.Value = e.Value
 	}
-	defer cl.Close()
-	todo, err := t.unread(ctx, cl)
-	if err != nil {
-		return err
-	}
-	enc := json.NewEncoder(t.out)
-	enc.SetEscapeHTML(false)
-	for follow || len(todo) > 0 {
-		fetches := cl.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("read topic %s: %w", t.topic, err)
-		}
-		for r := range fetches.RecordsAll() {
-			if end, ok := todo[r.Partition]; ok && r.Offset >= end-1 {
-				delete(todo, r.Partition)
-			}
-			if r.Attrs.IsControl() {
-				continue
-			}
-			l, err := t.decode(ctx, r)
-			if err != nil {
-				return fmt.Errorf("topic %s partition %d offset %d: %w", r.Topic, r.Partition, r.Offset, err)
-			}
-			if err := enc.Encode(l); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// unread returns the end of each partition that has records.
-func (t *tail) unread(ctx context.Context, cl *kgo.Client) (map[int32]int64, error) {
-	adm := kadm.NewClient(cl)
-	starts, err := adm.ListStartOffsets(ctx, t.topic)
-	if err == nil {
-		err = starts.Error()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find topic %s: %w", t.topic, err)
-	}
-	ends, err := adm.ListCommittedOffsets(ctx, t.topic)
-	if err == nil {
-		err = ends.Error()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("find the end of topic %s: %w", t.topic, err)
-	}
-	todo := map[int32]int64{}
-	for _, e := range ends[t.topic] {
-		if s, ok := starts.Lookup(t.topic, e.Partition); ok && s.Offset < e.Offset {
-			todo[e.Partition] = e.Offset
-		}
-	}
-	return todo, nil
-}
-
-func (t *tail) decode(ctx context.Context, r *kgo.Record) (l line, err error) {
-	l = line{Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp.UTC()}
-	if t.keys == "string" {
-		l.Key = string(r.Key)
-	} else if l.Key, err = t.decoder.Decode(ctx, r.Key); err != nil {
-		return l, fmt.Errorf("key: %w", err)
-	}
-	if r.Value == nil {
-		return l, nil
-	}
-	if l.Value, err = t.decoder.Decode(ctx, r.Value); err != nil {
-		return l, fmt.Errorf("value: %w", err)
-	}
-	return l, nil
+	return l
 }

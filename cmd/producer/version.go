@@ -44,6 +44,7 @@ func newVersion() *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print version, commit and Go version",
+		Long:    "version prints the release, the commit it was built from, and the version of Go.",
 		Example: "  producer version",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -65,6 +65,9 @@ type Page struct {
 	Sent, Arrived Instant
 	// Date is Lever's own time of the answer (Date header, full seconds).
 	Date time.Time
+	// Key numbers the credentials with which Lever was asked, from 1; 0 if nothing was
+	// sent. Others may belong to another account. It is also set beside ErrNotFound.
+	Key int
 }
 
 // Errors that a caller decides on. Match them with errors.Is.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/mask"
 	"github.com/leverstream/leverstream/internal/state"
 )
 
@@ -25,6 +26,31 @@ type Table struct {
 	// Snapshot is the table's snapshot as the bookmark has it. The writer keeps it up
 	// to date from group to group.
 	Snapshot cdc.Snapshot
+	// Mask leaves out and hashes fields of the rows before anything else is done with
+	// them; nil if there are no rules.
+	Mask *mask.Table
+	// MaskedSince is the LSN up to which rows were written under other rules. Until such
+	// a row is written again, what the rules mean now is blanked in the stored one.
+	MaskedSince int64
+}
+
+// stale says that the stored row was written under other rules than are in force.
+func (t *Table) stale(rec *state.Record) bool { return rec.Row != nil && rec.LSN <= t.MaskedSince }
+
+// blanked returns the record without what the rules mean now, if it was written under
+// others. It stays stale.
+func (t *Table) blanked(rec *state.Record) (*state.Record, error) {
+	if t.Mask == nil || !t.stale(rec) {
+		return rec, nil
+	}
+	row, err := t.Codec.Upgrade(rec.Schema, rec.Row)
+	if err != nil {
+		return nil, err
+	}
+	next := *rec
+	next.Schema = t.Codec.Version()
+	next.Row, err = t.Codec.Blank(row, t.Mask.Blank())
+	return &next, err
 }
 
 // Event is a change of one row. The writer encodes it, and follows a Delete with a
@@ -79,7 +105,7 @@ type Group struct {
 // NewGroup returns an empty group. lsn is the log sequence number of the last event
 // before it; now is stamped on all its events; version is the program's.
 func NewGroup(tables map[string]*Table, rows Rows, m *Memory, account, version string, lsn int64, now time.Time) *Group {
-	return &Group{tables: tables, rows: newOverlay(rows), memory: m, account: account, version: version, lsn: lsn, now: now, Drift: map[string]*avro.Report{}}
+	return &Group{tables: tables, rows: newOverlay(tables, rows), memory: m, account: account, version: version, lsn: lsn, now: now, Drift: map[string]*avro.Report{}}
 }
 
 // LSN returns the log sequence number of the last event.
@@ -341,7 +367,10 @@ func (a *adding) emit(t *Table, key string, op avro.Op, before, after []byte, so
 	a.lsn++
 	a.Bytes += len(before) + len(after)
 	snapshot := "false"
-	if !t.Snapshot.Complete {
+	switch {
+	case t.Snapshot.Complete && op == avro.Read:
+		snapshot = "incremental" // a row written under other rules for masking
+	case !t.Snapshot.Complete:
 		switch {
 		case t.Snapshot.Kind != cdc.SnapshotFirst:
 			snapshot = "incremental"

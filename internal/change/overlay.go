@@ -18,6 +18,7 @@ type Rows interface {
 // overlay is what the group has changed, over the rows as they were.
 type overlay struct {
 	base    Rows
+	tables  map[string]*Table
 	records map[cdc.Ref]*state.Record // nil: deleted
 	order   []cdc.Ref                 // refs in records, in the order of their first change
 	// children and claims hold the keys that were put under a parent in this group.
@@ -25,9 +26,10 @@ type overlay struct {
 	children, claims map[cdc.List]map[string]bool
 }
 
-func newOverlay(base Rows) *overlay {
+func newOverlay(tables map[string]*Table, base Rows) *overlay {
 	return &overlay{
 		base:     base,
+		tables:   tables,
 		records:  map[cdc.Ref]*state.Record{},
 		children: map[cdc.List]map[string]bool{},
 		claims:   map[cdc.List]map[string]bool{},
@@ -42,6 +44,9 @@ func (o *overlay) get(ref cdc.Ref) (*state.Record, error) {
 	rec, ok, err := o.base.Get(ref.Table, ref.Key)
 	if err != nil || !ok {
 		return nil, err
+	}
+	if t := o.tables[ref.Table]; t != nil {
+		return t.blanked(&rec)
 	}
 	return &rec, nil
 }

@@ -33,9 +33,14 @@ func (a *adding) row(r *cdc.Row) error {
 	if err != nil || orphan || a.refused[cdc.List{Table: r.Table, Parent: r.Parent}] {
 		return err
 	}
+	if t.Mask != nil {
+		masked := *r
+		masked.Fields = t.Mask.Apply(r.Fields)
+		r = &masked
+	}
 	after, report, err := t.Codec.EncodeRow(nil, *r)
 	if errors.Is(err, avro.ErrNoKey) {
-		return a.letter(t, r, "the record has no primary key "+t.Key)
+		return a.letter(t, r, "the record has no primary key "+t.Key+" (a text that is not empty)")
 	}
 	if err != nil {
 		return a.letter(t, r, "the record cannot be encoded with the table's schema")
@@ -57,7 +62,7 @@ func (a *adding) row(r *cdc.Row) error {
 		if !a.letsGo(ref, rec) {
 			return a.claim(ref, rec, r.Parent)
 		}
-	} else if bytes.Equal(before, after) && !a.snapshotAll(t, rec) {
+	} else if bytes.Equal(before, after) && !a.rewrite(t, rec) {
 		return nil
 	}
 	if a.memory.overtaken(ref, a.u.Sent) {
@@ -91,9 +96,10 @@ func (a *adding) parent(t *Table, r *cdc.Row) (private, orphan bool, err error) 
 	return parent.Anonymized, false, nil
 }
 
-// snapshotAll says that a re-snapshot of all rows has not written this one yet.
-func (a *adding) snapshotAll(t *Table, rec *state.Record) bool {
-	return !t.Snapshot.Complete && t.Snapshot.Kind == cdc.SnapshotAll && rec.LSN <= t.Snapshot.Since
+// rewrite says that the row is to be written again although it is known: a re-snapshot of
+// all rows has not written it yet, or it was written under other rules for masking.
+func (a *adding) rewrite(t *Table, rec *state.Record) bool {
+	return t.stale(rec) || !t.Snapshot.Complete && t.Snapshot.Kind == cdc.SnapshotAll && rec.LSN <= t.Snapshot.Since
 }
 
 // letsGo says that the unit shows the row's owner to have let go of it.
@@ -141,6 +147,13 @@ func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, after []byte) error {
 
 func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, before, after []byte, private bool) error {
 	if len(after)+overhead > t.MaxRecord {
+		if t.stale(rec) {
+			// The new version cannot be written, and the old one must not stay as it is.
+			a.emit(t, ref.Key, avro.Read, nil, before, a.readAt())
+			next := *rec
+			next.LSN = a.lsn
+			a.rows.put(ref, &next)
+		}
 		return a.letter(t, r, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
 	}
 	follow := true
@@ -155,7 +168,7 @@ func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, be
 	}
 	at := a.sourceTime(t, before, after)
 	switch {
-	case a.snapshotAll(t, rec):
+	case a.rewrite(t, rec):
 		follow = true
 		a.emit(t, ref.Key, avro.Read, nil, after, at)
 	case private || len(before)+len(after)+overhead > t.MaxRecord:

@@ -1,7 +1,9 @@
 package config
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -9,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/mask"
 )
 
 // complete fills in the defaults that depend on other variables.
@@ -24,9 +27,29 @@ func (c *Config) complete(tables []cdc.Table, ps *problems) {
 	if !c.set["KAFKA_TLS"] {
 		k.TLS = k.CAFile != "" || k.CertFile != "" || k.KeyFile != ""
 	}
+	if c.OAuth() && c.Lever.OAuthTokenURL == "" {
+		c.Lever.OAuthTokenURL = tokenEndpoint(c.Lever.APIURL)
+	}
 	if c.Program.StateDir == "" {
 		c.Program.StateDir = defaultStateDir()
 	}
+}
+
+// OAuth says whether Lever is asked with OAuth instead of an API key.
+func (c *Config) OAuth() bool {
+	l := c.Lever
+	return l.OAuthClientID != "" || l.OAuthClientSecret.IsSet() || l.OAuthRefreshToken.IsSet() || l.OAuthTokenFile != "" || c.set["LEVER_OAUTH_TOKEN_URL"]
+}
+
+// tokenEndpoint is Lever's for an API (lever-api.md 1.1), empty if the API is not Lever's.
+func tokenEndpoint(api URL) URL {
+	switch api.host() {
+	case "api.lever.co":
+		return "https://auth.lever.co/oauth/token"
+	case "api.sandbox.lever.co":
+		return "https://sandbox-lever.auth0.com/oauth/token"
+	}
+	return ""
 }
 
 // defaultStateDir returns a directory of this user's.
@@ -85,6 +108,8 @@ func (c *Config) check(tables []cdc.Table, need Need, ps *problems) {
 	c.checkTopics(tables, ps)
 	c.checkTLS(ps)
 	c.checkSASL(ps)
+	c.checkMasks(tables, ps)
+	c.checkCredentials(need, ps)
 	if need&NeedLever != 0 {
 		c.checkAdmin(ps)
 	}
@@ -118,6 +143,74 @@ func (c *Config) checkTopics(tables []cdc.Table, ps *problems) {
 	}
 }
 
+// checkCredentials wants either an API key or all of OAuth.
+func (c *Config) checkCredentials(need Need, ps *problems) {
+	l := c.Lever
+	if need&NeedLever == 0 {
+		return
+	}
+	if !c.OAuth() {
+		if !l.Token.IsSet() && !ps.has("LEVER_TOKEN") {
+			ps.addf("LEVER_TOKEN", "is not set; it is required: API key (or set LEVER_TOKEN_FILE to the name of a file that holds it), unless LEVER_OAUTH_CLIENT_ID is used")
+		}
+		return
+	}
+	if l.Token.IsSet() {
+		ps.addf("LEVER_TOKEN", "is set, and so is OAuth; keep one of them")
+	}
+	want := func(variable string, is bool, why string) {
+		if !is && !ps.has(variable) {
+			ps.addf(variable, "is not set; OAuth needs it: %s", why)
+		}
+	}
+	want("LEVER_OAUTH_CLIENT_ID", l.OAuthClientID != "", "client id of the application")
+	want("LEVER_OAUTH_CLIENT_SECRET", l.OAuthClientSecret.IsSet(), "client secret (or LEVER_OAUTH_CLIENT_SECRET_FILE)")
+	want("LEVER_OAUTH_TOKEN_FILE", l.OAuthTokenFile != "", "Lever replaces the refresh token with each use, and a lost one cannot be recovered")
+	want("LEVER_OAUTH_TOKEN_URL", l.OAuthTokenURL != "", "LEVER_API_URL is not Lever's, so the token endpoint is not known")
+	if l.OAuthTokenFile == "" {
+		return
+	}
+	if _, err := os.Stat(l.OAuthTokenFile); errors.Is(err, fs.ErrNotExist) {
+		want("LEVER_OAUTH_REFRESH_TOKEN", l.OAuthRefreshToken.IsSet(), "there is no token in LEVER_OAUTH_TOKEN_FILE yet")
+	}
+	if info, err := os.Stat(filepath.Dir(l.OAuthTokenFile)); err != nil || !info.IsDir() {
+		ps.addf("LEVER_OAUTH_TOKEN_FILE", "its directory %s does not exist", filepath.Dir(l.OAuthTokenFile))
+	}
+}
+
+// leastHashKey is the length, in bytes, below which a key could be tried out.
+const leastHashKey = 16
+
+// checkMasks looks at the rules for fields. All tables may be named, selected or not.
+func (c *Config) checkMasks(tables []cdc.Table, ps *problems) {
+	if len(tables) == 0 {
+		return // the command has no tables
+	}
+	check := func(variable string, patterns []string, a mask.Action) {
+		for _, p := range mask.Match(tables, patterns, a) {
+			suggestion := ""
+			if p.Unknown {
+				suggestion = didYouMean(p.Pattern, mask.Paths(tables))
+			}
+			ps.addf(variable, "%q %s%s", p.Pattern, p.Text, suggestion)
+		}
+	}
+	check("LEVER_EXCLUDE_FIELDS", c.Lever.ExcludeFields, mask.Exclude)
+	check("LEVER_HASH_FIELDS", c.Lever.HashFields, mask.Hash)
+	if len(c.Lever.HashFields) == 0 || ps.has("LEVER_HASH_KEY") {
+		return
+	}
+	key, err := c.Lever.HashKey.Read()
+	switch {
+	case err != nil:
+		ps.addf("LEVER_HASH_KEY"+fileSuffix, "%v", err)
+	case key == "":
+		ps.addf("LEVER_HASH_KEY", "is not set; LEVER_HASH_FIELDS needs it (or LEVER_HASH_KEY_FILE, the name of a file that holds it)")
+	case len(key) < leastHashKey:
+		ps.addf("LEVER_HASH_KEY", "is too short to protect anything; use at least %d random characters", leastHashKey)
+	}
+}
+
 func (c *Config) checkTLS(ps *problems) {
 	k := c.Kafka
 	if c.set["KAFKA_TLS"] && !k.TLS && !ps.has("KAFKA_TLS") && (k.CAFile != "" || k.CertFile != "" || k.KeyFile != "") {
@@ -134,19 +227,30 @@ func (c *Config) checkTLS(ps *problems) {
 func (c *Config) checkSASL(ps *problems) {
 	const mechanism = "KAFKA_SASL_MECHANISM"
 	k := c.Kafka
-	switch {
-	case ps.has(mechanism):
-	case k.SASLMechanism == "":
-		if k.SASLUsername != "" || k.SASLPassword.IsSet() {
-			ps.addf(mechanism, "is not set, but user name or password are; use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512")
+	if ps.has(mechanism) {
+		return
+	}
+	if k.SASLMechanism == "" {
+		if k.SASLUsername != "" || k.SASLPassword.IsSet() || k.SASLToken.IsSet() {
+			ps.addf(mechanism, "is not set, but user name, password or token are; use PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER")
 		}
-	default:
-		if k.SASLUsername == "" {
-			ps.addf("KAFKA_SASL_USERNAME", "is not set; %s needs it", k.SASLMechanism)
+		return
+	}
+	bearer, aws := k.SASLMechanism == saslOAuthBearer, k.SASLMechanism == saslAWS
+	password := !bearer && !aws
+	takes := func(variable string, does, is bool, orFile string) {
+		switch {
+		case does && !is && !ps.has(variable):
+			ps.addf(variable, "is not set; %s needs it%s", k.SASLMechanism, orFile)
+		case !does && is:
+			ps.addf(variable, "is set, and %s takes none; remove it", k.SASLMechanism)
 		}
-		if !k.SASLPassword.IsSet() && !ps.has("KAFKA_SASL_PASSWORD") {
-			ps.addf("KAFKA_SASL_PASSWORD", "is not set; %s needs it (or KAFKA_SASL_PASSWORD_FILE, the name of a file that holds it)", k.SASLMechanism)
-		}
+	}
+	takes("KAFKA_SASL_USERNAME", password, k.SASLUsername != "", "")
+	takes("KAFKA_SASL_PASSWORD", password, k.SASLPassword.IsSet(), " (or KAFKA_SASL_PASSWORD_FILE, the name of a file that holds it)")
+	takes("KAFKA_SASL_TOKEN", bearer, k.SASLToken.IsSet(), " (or KAFKA_SASL_TOKEN_FILE, the name of a file that holds it)")
+	if aws && !k.TLS && !ps.has("KAFKA_TLS") {
+		ps.addf("KAFKA_TLS", "is false, and AWS_MSK_IAM needs TLS; set it to true")
 	}
 }
 
@@ -171,10 +275,13 @@ func (c *Config) checkFiles(need Need, ps *problems) {
 	}
 	if need&NeedLever != 0 {
 		secret("LEVER_TOKEN", c.Lever.Token)
+		secret("LEVER_OAUTH_CLIENT_SECRET", c.Lever.OAuthClientSecret)
+		secret("LEVER_OAUTH_REFRESH_TOKEN", c.Lever.OAuthRefreshToken)
 		secret("ADMIN_TOKEN", c.Program.AdminToken)
 	}
 	if need&NeedKafka != 0 {
 		secret("KAFKA_SASL_PASSWORD", c.Kafka.SASLPassword)
+		secret("KAFKA_SASL_TOKEN", c.Kafka.SASLToken)
 		if _, err := trusted(c.Kafka.CAFile); err != nil {
 			ps.addf("KAFKA_CA_FILE", "%v", err)
 		}
@@ -196,8 +303,11 @@ func (c *Config) checkFiles(need Need, ps *problems) {
 // network in clear, and a rate above Lever's own limit. Each names its variable.
 func (c *Config) Warnings() []string {
 	var ws []string
-	if c.Lever.Token.IsSet() && c.Lever.APIURL.inClear() {
+	if (c.Lever.Token.IsSet() || c.OAuth()) && c.Lever.APIURL.inClear() {
 		ws = append(ws, "LEVER_API_URL is not https: the token crosses the network in clear")
+	}
+	if c.OAuth() && c.Lever.OAuthTokenURL.inClear() {
+		ws = append(ws, "LEVER_OAUTH_TOKEN_URL is not https: client secret and refresh token cross the network in clear")
 	}
 	if host := c.Lever.APIURL.host(); host == "lever.co" || strings.HasSuffix(host, ".lever.co") {
 		if c.Lever.Rate > leverRate {
@@ -207,8 +317,11 @@ func (c *Config) Warnings() []string {
 			ws = append(ws, fmt.Sprintf("LEVER_BURST is above the %d requests that Lever lets a key send at once: expect waiting", leverBurst))
 		}
 	}
-	if c.Kafka.SASLMechanism == "PLAIN" && !c.Kafka.TLS {
-		ws = append(ws, "KAFKA_SASL_MECHANISM is PLAIN without KAFKA_TLS: the password crosses the network in clear")
+	if c.Lever.HashKey.IsSet() && len(c.Lever.HashFields) == 0 {
+		ws = append(ws, "LEVER_HASH_KEY is set, but LEVER_HASH_FIELDS is not: nothing is hashed")
+	}
+	if m := c.Kafka.SASLMechanism; (m == "PLAIN" || m == saslOAuthBearer) && !c.Kafka.TLS {
+		ws = append(ws, "KAFKA_SASL_MECHANISM is "+m+" without KAFKA_TLS: the password or token crosses the network in clear")
 	}
 	if c.Registry.Password.IsSet() && c.Registry.URL.inClear() {
 		ws = append(ws, "SCHEMA_REGISTRY_URL is not https: the password crosses the network in clear")

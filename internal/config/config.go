@@ -37,7 +37,16 @@ type Config struct {
 // Lever says which account is read, and how.
 type Lever struct {
 	// Token is the API key. Read it anew for each attempt to log in.
-	Token Secret `envconfig:"LEVER_TOKEN" required:"true" desc:"API key"`
+	Token Secret `envconfig:"LEVER_TOKEN" desc:"API key; required unless OAuth is used"`
+	// OAuthClientID, OAuthClientSecret and OAuthRefreshToken are those of a partner
+	// application; the refresh token is the first one.
+	OAuthClientID     string `envconfig:"LEVER_OAUTH_CLIENT_ID" desc:"client id of a partner application: OAuth instead of an API key"`
+	OAuthClientSecret Secret `envconfig:"LEVER_OAUTH_CLIENT_SECRET" desc:"client secret of the application"`
+	OAuthRefreshToken Secret `envconfig:"LEVER_OAUTH_REFRESH_TOKEN" desc:"refresh token from the authorisation; it is used once, then LEVER_OAUTH_TOKEN_FILE counts"`
+	// OAuthTokenFile is where the tokens are kept.
+	OAuthTokenFile string `envconfig:"LEVER_OAUTH_TOKEN_FILE" desc:"file in which the rotated refresh token is kept; its directory must be durable and writable; required with OAuth"`
+	// OAuthTokenURL is the token endpoint. Load fills in Lever's.
+	OAuthTokenURL URL `envconfig:"LEVER_OAUTH_TOKEN_URL" shown:"that of LEVER_API_URL's environment" desc:"token endpoint"`
 	// APIURL is the root of the API, without a trailing slash.
 	APIURL URL `envconfig:"LEVER_API_URL" default:"https://api.lever.co/v1" desc:"root of Lever's API; sandbox accounts: https://api.sandbox.lever.co/v1"`
 	// Account is part of the bookmarks' keys, of metrics and of the transactional id.
@@ -47,6 +56,12 @@ type Lever struct {
 	// Tables are the names of the selected tables in the catalogue's order, parents
 	// before their children. Load fills it with all tables if nothing was selected.
 	Tables []string `envconfig:"LEVER_TABLES" shown:"all 16" desc:"comma-separated tables to replicate; a child needs its parent"`
+	// ExcludeFields and HashFields are patterns of fields that are left out, or replaced by
+	// a hash (see package mask).
+	ExcludeFields Patterns `envconfig:"LEVER_EXCLUDE_FIELDS" desc:"comma-separated table.field paths to leave out, with * and nested fields; @pii = every field that the schemas tag as a person's data"`
+	HashFields    Patterns `envconfig:"LEVER_HASH_FIELDS" desc:"comma-separated paths, as above, of text to replace by its HMAC-SHA-256"`
+	// HashKey is read once, at the start.
+	HashKey Secret `envconfig:"LEVER_HASH_KEY" desc:"key of the hashes, at least 16 characters; required with LEVER_HASH_FIELDS"`
 	// Confidential is "auto", "include" or "exclude".
 	Confidential string `envconfig:"LEVER_CONFIDENTIAL" default:"auto" oneof:"auto include exclude" desc:"confidential rows: auto (all if the key may see them, else without them and a warning), include, exclude"`
 	// Candidates is "derived".
@@ -96,11 +111,13 @@ type Kafka struct {
 	// KeyFile is the private key of CertFile.
 	KeyFile string `envconfig:"KAFKA_KEY_FILE" desc:"PEM file of the client certificate's private key"`
 	// SASLMechanism is empty without SASL.
-	SASLMechanism string `envconfig:"KAFKA_SASL_MECHANISM" oneof:"PLAIN SCRAM-SHA-256 SCRAM-SHA-512" desc:"PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"`
-	// SASLUsername goes with every supported mechanism.
+	SASLMechanism string `envconfig:"KAFKA_SASL_MECHANISM" oneof:"PLAIN SCRAM-SHA-256 SCRAM-SHA-512 OAUTHBEARER AWS_MSK_IAM" desc:"PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER (needs KAFKA_SASL_TOKEN) or AWS_MSK_IAM (credentials from the standard AWS variables and files)"`
+	// SASLUsername goes with PLAIN and SCRAM.
 	SASLUsername string `envconfig:"KAFKA_SASL_USERNAME" desc:"user name for SASL"`
-	// SASLPassword goes with every supported mechanism.
+	// SASLPassword goes with PLAIN and SCRAM.
 	SASLPassword Secret `envconfig:"KAFKA_SASL_PASSWORD" desc:"password for SASL"`
+	// SASLToken goes with OAUTHBEARER.
+	SASLToken Secret `envconfig:"KAFKA_SASL_TOKEN" desc:"bearer token for OAUTHBEARER; a file is read again for each connection and when the broker wants a new one"`
 }
 
 // Registry says where the schemas are. Opts makes client options of it.

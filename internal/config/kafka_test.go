@@ -4,9 +4,12 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"maps"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,7 +29,7 @@ func certificate(t *testing.T) (cert, key string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true, NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
 	if err != nil {
 		t.Fatal(err)
@@ -47,12 +50,20 @@ func certificate(t *testing.T) (cert, key string) {
 
 func TestKafkaOptionsCarryTheConfiguration(t *testing.T) {
 	cert, key := certificate(t)
-	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"} {
+	for mechanism, more := range map[string]map[string]string{
+		"PLAIN":         {"KAFKA_SASL_USERNAME": "user", "KAFKA_SASL_PASSWORD": "pass"},
+		"SCRAM-SHA-256": {"KAFKA_SASL_USERNAME": "user", "KAFKA_SASL_PASSWORD": "pass"},
+		"SCRAM-SHA-512": {"KAFKA_SASL_USERNAME": "user", "KAFKA_SASL_PASSWORD": "pass"},
+		"OAUTHBEARER":   {"KAFKA_SASL_TOKEN": "user-token"},
+		"AWS_MSK_IAM":   {"AWS_ACCESS_KEY_ID": "user-key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "session", "AWS_EC2_METADATA_DISABLED": "true"},
+	} {
 		t.Run(mechanism, func(t *testing.T) {
-			c, err := load(t, NeedKafka, map[string]string{
+			vars := map[string]string{
 				"KAFKA_BROKERS": "a:9092,b:9092", "KAFKA_CA_FILE": cert, "KAFKA_CERT_FILE": cert, "KAFKA_KEY_FILE": key,
-				"KAFKA_SASL_MECHANISM": mechanism, "KAFKA_SASL_USERNAME": "user", "KAFKA_SASL_PASSWORD": "pass",
-			})
+				"KAFKA_SASL_MECHANISM": mechanism,
+			}
+			maps.Copy(vars, more)
+			c, err := load(t, NeedKafka, vars)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -71,17 +82,102 @@ func TestKafkaOptionsCarryTheConfiguration(t *testing.T) {
 			if got := cl.OptValue(kgo.ClientID); got != "leverstream" {
 				t.Errorf("client id %v", got)
 			}
-			if cl.OptValue(kgo.DialTLSConfig) == nil {
-				t.Error("no TLS")
-			}
 			sasls := cl.OptValue(kgo.SASL).([]sasl.Mechanism)
 			if len(sasls) != 1 || sasls[0].Name() != mechanism {
 				t.Fatalf("SASL %v", sasls)
 			}
-			if _, first, err := sasls[0].Authenticate(t.Context(), "a:9092"); err != nil || !strings.Contains(string(first), "user") {
+			if _, first, err := sasls[0].Authenticate(t.Context(), "b-1.x.kafka.eu-west-1.amazonaws.com:9198"); err != nil || !strings.Contains(string(first), "user") {
 				t.Errorf("authenticate: %q, %v", first, err)
 			}
 		})
+	}
+}
+
+// A broker with one certificate after another: what is in the files counts for each new
+// connection.
+func TestFilesThatRotateArePickedUp(t *testing.T) {
+	cert, key := certificate(t)
+	trusted, token := filepath.Join(t.TempDir(), "ca.pem"), filepath.Join(t.TempDir(), "token")
+	copyFile := func(from, to string) {
+		t.Helper()
+		b, err := os.ReadFile(from)
+		if err == nil {
+			err = os.WriteFile(to, b, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	other, _ := certificate(t)
+	copyFile(other, trusted)
+	if err := os.WriteFile(token, []byte("first\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := load(t, NeedKafka, map[string]string{
+		"KAFKA_BROKERS": "a:9092", "KAFKA_CA_FILE": trusted, "KAFKA_CERT_FILE": cert, "KAFKA_KEY_FILE": key,
+		"KAFKA_SASL_MECHANISM": "OAUTHBEARER", "KAFKA_SASL_TOKEN_FILE": token,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mechanism, err := c.Kafka.sasl()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.LoadX509KeyPair(cert, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() { _ = conn.(*tls.Conn).Handshake(); _ = conn.Close() }()
+		}
+	}()
+	connect := func() error {
+		conn, err := c.Kafka.dial(t.Context(), "tcp", l.Addr().String())
+		if err == nil {
+			err = conn.Close()
+		}
+		return err
+	}
+	if err := connect(); err == nil {
+		t.Error("a certificate that is not trusted was accepted")
+	}
+	copyFile(cert, trusted)
+	if err := connect(); err != nil {
+		t.Errorf("the replaced authority was not read: %v", err)
+	}
+	for _, want := range []string{"first", "second"} {
+		if err := os.WriteFile(token, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, first, err := mechanism.Authenticate(t.Context(), "a:9092"); err != nil || !strings.Contains(string(first), "auth=Bearer "+want) {
+			t.Errorf("got %q, %v, want the token %s", first, err, want)
+		}
+	}
+}
+
+func TestAWSCredentialsThatAreMissingAreExplained(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_ROLE_ARN"} {
+		t.Setenv(name, "")
+	}
+	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
+	t.Setenv("HOME", t.TempDir())
+	mechanism, err := Kafka{SASLMechanism: saslAWS}.sasl()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := mechanism.Authenticate(t.Context(), "b-1.x.kafka.eu-west-1.amazonaws.com:9198"); err == nil || !strings.Contains(err.Error(), "AWS_WEB_IDENTITY_TOKEN_FILE") {
+		t.Errorf("got %v", err)
 	}
 }
 
@@ -113,8 +209,8 @@ func TestRegistryOptionsCarryTheConfiguration(t *testing.T) {
 	if got := cl.OptValue(sr.URLs).([]string); !slices.Equal(got, []string{"https://registry/path"}) {
 		t.Errorf("URLs %v", got)
 	}
-	if tls, err := c.Registry.TLSConfig(); err != nil || tls.RootCAs == nil {
-		t.Errorf("TLS %v, %v", tls, err)
+	if trust, err := c.Registry.TLSConfig(); err != nil || trust.RootCAs == nil {
+		t.Errorf("TLS %v, %v", trust, err)
 	}
 	c.Registry.CAFile = "/none/ca.pem"
 	if _, err := c.Registry.TLSConfig(); err == nil || !strings.Contains(err.Error(), "SCHEMA_REGISTRY_CA_FILE") {

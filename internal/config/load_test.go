@@ -15,11 +15,11 @@ import (
 
 func catalogue() []cdc.Table {
 	return []cdc.Table{
-		{Name: "candidates"},
-		{Name: "candidate_offers", Parent: "candidates"},
-		{Name: "opportunities"},
-		{Name: "opportunity_offers", Parent: "opportunities"},
-		{Name: "stages"},
+		{Name: "candidates", Key: "id"},
+		{Name: "candidate_offers", Key: "id", Parent: "candidates", ParentFields: []string{"opportunityId", "candidateId"}},
+		{Name: "opportunities", Key: "id"},
+		{Name: "opportunity_offers", Key: "id", Parent: "opportunities", ParentFields: []string{"opportunityId"}},
+		{Name: "stages", Key: "id"},
 	}
 }
 
@@ -211,16 +211,50 @@ func TestMistakes(t *testing.T) {
 			},
 		},
 		"what this version does not have is refused": {
+			vars: map[string]string{"LEVER_WEBHOOK_TOKEN_FILE": "/x"},
+			want: []string{"LEVER_WEBHOOK_TOKEN_FILE: is not supported by this version; remove it"},
+		},
+		"OAuth needs all of its variables": {
+			need: NeedLever, vars: map[string]string{"LEVER_OAUTH_CLIENT_ID": "c", "LEVER_API_URL": "http://localhost:1/v1"},
+			want: []string{"LEVER_OAUTH_CLIENT_SECRET: is not set", "LEVER_OAUTH_TOKEN_FILE: is not set", "LEVER_OAUTH_TOKEN_URL: is not set; OAuth needs it: LEVER_API_URL is not Lever's"},
+		},
+		"OAuth excludes a key, and its file needs a place": {
+			need: NeedLever, vars: map[string]string{"LEVER_TOKEN": "x", "LEVER_OAUTH_CLIENT_ID": "c", "LEVER_OAUTH_CLIENT_SECRET": "s", "LEVER_OAUTH_TOKEN_FILE": "/does/not/exist"},
+			want: []string{"LEVER_TOKEN: is set, and so is OAuth", "LEVER_OAUTH_REFRESH_TOKEN: is not set", "LEVER_OAUTH_TOKEN_FILE: its directory /does/not does not exist"},
+		},
+		"OAUTHBEARER needs a token": {
+			vars: map[string]string{"KAFKA_SASL_MECHANISM": "oauthbearer", "KAFKA_SASL_PASSWORD": "x"},
+			want: []string{"KAFKA_SASL_PASSWORD: is set, and OAUTHBEARER takes none", "KAFKA_SASL_TOKEN: is not set"},
+		},
+		"AWS_MSK_IAM takes the variables of AWS, and TLS": {
+			vars: map[string]string{"KAFKA_SASL_MECHANISM": "AWS_MSK_IAM", "KAFKA_SASL_USERNAME": "u"},
+			want: []string{"KAFKA_TLS: is false, and AWS_MSK_IAM needs TLS", "KAFKA_SASL_USERNAME: is set, and AWS_MSK_IAM takes none"},
+		},
+		"a token is for OAUTHBEARER": {
+			vars: map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "u", "KAFKA_SASL_PASSWORD": "x", "KAFKA_SASL_TOKEN": "x"},
+			want: []string{"KAFKA_SASL_TOKEN: is set, and PLAIN takes none"},
+		},
+		"rules for fields must mean something": {
 			vars: map[string]string{
-				"LEVER_HASH_KEY_FILE":  "/x",
-				"KAFKA_SASL_MECHANISM": "OAUTHBEARER", "LEVER_OAUTH_TOKEN_FILE": "/x",
+				"LEVER_EXCLUDE_FIELDS": "opportunities.emial, stages.id,opportunity_offers.opportunityId, candidates.isAnonymized, name, x.*, a.[b",
+				"LEVER_HASH_FIELDS":    "opportunities.createdAt,candidates._extra", "LEVER_HASH_KEY": "hunter2-and-some-more",
 			},
 			want: []string{
-				"KAFKA_SASL_MECHANISM: OAUTHBEARER is not supported by this version",
-				"LEVER_HASH_KEY_FILE: is not supported by this version",
-				"LEVER_OAUTH_TOKEN_FILE: is not supported by this version; use LEVER_TOKEN",
+				`LEVER_EXCLUDE_FIELDS: "opportunities.emial" matches no field of any table; did you mean opportunities.emails?`,
+				`LEVER_EXCLUDE_FIELDS: "stages.id" is the primary key`,
+				`LEVER_EXCLUDE_FIELDS: "opportunity_offers.opportunityId" is the id of the row's parent`,
+				`LEVER_EXCLUDE_FIELDS: "candidates.isAnonymized" tells that a person was anonymised`,
+				`LEVER_EXCLUDE_FIELDS: "name" is no path`,
+				`LEVER_EXCLUDE_FIELDS: "x.*" matches no field`,
+				`LEVER_EXCLUDE_FIELDS: "a.[b" is no path`,
+				`LEVER_HASH_FIELDS: "opportunities.createdAt" is not text`,
+				`LEVER_HASH_FIELDS: "candidates._extra" holds unknown fields`,
 			},
 		},
+		"hashes need a key":               {vars: map[string]string{"LEVER_HASH_FIELDS": "@pii"}, want: []string{"LEVER_HASH_KEY: is not set"}},
+		"a hash key is long":              {vars: map[string]string{"LEVER_HASH_FIELDS": "@pii", "LEVER_HASH_KEY": "hunter2"}, want: []string{"LEVER_HASH_KEY: is too short"}},
+		"a hash key's file is read":       {vars: map[string]string{"LEVER_HASH_FIELDS": "@pii", "LEVER_HASH_KEY_FILE": empty}, want: []string{"LEVER_HASH_KEY_FILE: the file " + empty + " is empty"}},
+		"rules for fields with wildcards": {vars: map[string]string{"LEVER_EXCLUDE_FIELDS": "*.*, candidate*.*.fileName, candidates.@pii"}},
 		"admin on a network needs a token": {
 			need: NeedLever, vars: map[string]string{"HTTP_ADDR": ":8080", "LEVER_TOKEN": "x"},
 			want: []string{"ADMIN_TOKEN: is not set, but HTTP_ADDR is not loopback"},

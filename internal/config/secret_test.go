@@ -24,15 +24,18 @@ func TestNoSecretIsEverPrinted(t *testing.T) {
 			secrets++
 		}
 		for _, word := range []string{"TOKEN", "PASSWORD", "SECRET"} {
-			if strings.Contains(v.Name, word) && !v.File {
+			public := strings.HasSuffix(v.Name, fileSuffix) || strings.HasSuffix(v.Name, "_URL")
+			if strings.Contains(v.Name, word) && !v.File && !public {
 				t.Errorf("%s sounds like a secret and is none", v.Name)
 			}
 		}
 	}
+	delete(vars, "KAFKA_SASL_TOKEN") // no mechanism takes it beside a password
 	c, err := load(t, 0, vars)
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.Kafka.SASLToken = NewSecret(value)
 	for _, f := range fieldsOf(c) {
 		if s, ok := f.value.Interface().(Secret); ok {
 			if got, err := s.Read(); got != value || err != nil {

@@ -198,3 +198,12 @@ func (d Date) String() string {
 	}
 	return d.Format(time.RFC3339)
 }
+
+// Patterns are paths of fields.
+type Patterns []string
+
+// Set accepts comma-separated paths. Spaces and empty items are dropped.
+func (p *Patterns) Set(value string) error {
+	*p = items(value)
+	return nil
+}

@@ -18,19 +18,7 @@ type unsupported struct {
 // the variable is built.
 func unsupportedVariables() []unsupported {
 	const remove = "remove it"
-	const token = "use LEVER_TOKEN"
 	return []unsupported{
-		{name: "LEVER_OAUTH_CLIENT_ID", instead: token},
-		{name: "LEVER_OAUTH_CLIENT_SECRET", instead: token},
-		{name: "LEVER_OAUTH_REFRESH_TOKEN", instead: token},
-		{name: "LEVER_OAUTH_TOKEN", instead: token},
-		{name: "LEVER_OAUTH_TOKEN_URL", instead: token},
-		{name: "LEVER_EXCLUDE_FIELDS", instead: "remove it only if all fields may be replicated"},
-		{name: "LEVER_HASH_FIELDS", instead: "remove it only if all fields may be replicated in clear"},
-		{name: "LEVER_HASH_KEY", instead: "remove it only if all fields may be replicated in clear"},
-		{name: "KAFKA_SASL_TOKEN", instead: "use KAFKA_SASL_MECHANISM PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"},
-		{name: "KAFKA_SASL_MECHANISM", value: "OAUTHBEARER", instead: "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"},
-		{name: "KAFKA_SASL_MECHANISM", value: "AWS_MSK_IAM", instead: "use PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"},
 		{name: "LEVER_WEBHOOK_TOKEN", instead: remove + "; changes are found by polling"},
 	}
 }

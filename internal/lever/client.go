@@ -2,6 +2,7 @@ package lever
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -26,6 +27,8 @@ type Config struct {
 	// Token returns the API key. It is called for every request, so that a key that
 	// was replaced is used at once.
 	Token func() (string, error)
+	// OAuth is used instead of Token if it is set.
+	OAuth *OAuth
 	// Rate is the budget in requests per second.
 	Rate float64
 	// Burst is how many requests may be sent at once after a pause. In any period of
@@ -49,15 +52,17 @@ type Config struct {
 
 // Client reads from Lever. Its methods may be called at the same time.
 type Client struct {
-	base      *url.URL
-	token     func() (string, error)
-	clock     *cdc.Clock
-	userAgent string
-	log       *slog.Logger
-	transport http.RoundTripper
-	attempts  int
-	limiter   *limiter
-	counts    *counts
+	base        *url.URL
+	credentials Credentials
+	gate        gate
+	keys        keys
+	clock       *cdc.Clock
+	userAgent   string
+	log         *slog.Logger
+	transport   http.RoundTripper
+	attempts    int
+	limiter     *limiter
+	counts      *counts
 }
 
 // New returns a client. The error says which part of the configuration is unusable.
@@ -68,7 +73,7 @@ func New(c Config) (*Client, error) {
 		return nil, err
 	}
 	switch {
-	case c.Token == nil:
+	case c.Token == nil && c.OAuth == nil:
 		return nil, errors.New("lever client: no source for the API key")
 	case c.Clock == nil:
 		return nil, errors.New("lever client: no clock")
@@ -82,9 +87,13 @@ func New(c Config) (*Client, error) {
 		return nil, fmt.Errorf("lever client: %d attempts: must be at least 1, or 0 for the default", c.Attempts)
 	}
 	client := &Client{
-		base: base, token: c.Token, clock: c.Clock, userAgent: c.UserAgent,
+		base: base, credentials: apiKey{c.Token}, clock: c.Clock, userAgent: c.UserAgent,
 		log: c.Logger, transport: c.Transport, attempts: c.Attempts,
 		limiter: newLimiter(c.Rate, c.Burst, c.Concurrency), counts: newCounts(),
+		keys: keys{numbers: map[[sha256.Size]byte]int{}},
+	}
+	if c.OAuth != nil {
+		client.credentials = c.OAuth
 	}
 	if client.log == nil {
 		client.log = slog.New(slog.DiscardHandler)
@@ -145,16 +154,18 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 		switch v.next {
 		case giveBack:
 			c.limiter.succeeded(a.granted)
-			v.page.Sent, v.page.Arrived = a.sent, a.arrived
+			c.gate.open(a.authorization)
+			v.page.Sent, v.page.Arrived, v.page.Key = a.sent, a.arrived, a.key
 			return v.page, nil
 		case giveUp:
-			return cdc.Page{}, v.err
+			return cdc.Page{Key: a.key}, v.err
 		case follow:
 			k.url = v.location
 			k.hops++
 			continue
 		case renewKey:
-			if k.renewed || !c.keyChanged(a.key) {
+			if k.renewed || !c.credentials.Renew(ctx, a.authorization) {
+				c.gate.shut(a.authorization)
 				return cdc.Page{}, v.err
 			}
 			k.renewed = true
@@ -180,10 +191,4 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 		k.url, k.hops = k.first, 0
 		c.counts.retried()
 	}
-}
-
-// keyChanged reads the key again after Lever refused it.
-func (c *Client) keyChanged(refused string) bool {
-	key, err := c.token()
-	return err == nil && key != "" && key != refused
 }

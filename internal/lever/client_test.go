@@ -148,7 +148,7 @@ func TestEachStatusIsOneError(t *testing.T) {
 	}{
 		{"not found", 404, body("ResourceNotFound", "stages x was not found"), "", cdc.ErrNotFound, "404 Not Found: ResourceNotFound", 1},
 		{"forbidden", 403, body("Forbidden", private), "", cdc.ErrForbidden, "403 Forbidden: Forbidden", 1},
-		{"unauthorized", 401, body("UnauthorizedError", private), "", cdc.ErrUnauthorized, "401 Unauthorized: UnauthorizedError: Lever does not accept the API key; check LEVER_TOKEN", 1},
+		{"unauthorized", 401, body("UnauthorizedError", private), "", cdc.ErrUnauthorized, "401 Unauthorized: UnauthorizedError: Lever does not accept the credentials; check LEVER_TOKEN, or authorise again if OAuth is used", 1},
 		{"bad parameter", 400, body("BadRequest", private), "", cdc.ErrRejected, "400 Bad Request: BadRequest", 1},
 		{"invalid token", 400, body("BadRequest", "Invalid offset token: "+private), "t", cdc.ErrInvalidOffset, "400 Bad Request: BadRequest: Lever no longer accepts the page token; read the list again from its first page", 1},
 		{"invalid token with an undocumented status", 422, `{"message":"invalid offset token"}`, "t", cdc.ErrInvalidOffset, "422 Unprocessable Entity: Lever no longer accepts the page token; read the list again from its first page", 1},
@@ -167,7 +167,7 @@ func TestEachStatusIsOneError(t *testing.T) {
 		{"no content", 204, "", "", cdc.ErrUnavailable, "204 No Content: a page was expected with status 200 (last of 3 attempts)", 3},
 		{"HTML with a good status", 200, "<html>" + private, "", cdc.ErrUnavailable, "200 OK: the answer is not JSON (last of 3 attempts)", 3},
 		{"no data", 200, body("x", private), "", cdc.ErrUnavailable, "200 OK: the answer has no data (last of 3 attempts)", 3},
-		{"list of texts", 200, `{"data":["` + private + `"]}`, "", cdc.ErrUnavailable, "200 OK: the answer has a list with something in it that is not an object (last of 3 attempts)", 3},
+		{"list of texts", 200, `{"data":["` + private + `"]}`, "", cdc.ErrUnavailable, "200 OK: the answer has a list with nothing in it that is an object (last of 3 attempts)", 3},
 		{"no next", 200, `{"data":[],"hasNext":true}`, "", cdc.ErrUnavailable, "200 OK: the answer says that there is a next page, but not which (last of 3 attempts)", 3},
 		{"not modified", 304, "", "", cdc.ErrUnavailable, "304 Not Modified: a page was expected with status 200", 1},
 		{"redirect to nowhere", 301, "", "", cdc.ErrUnavailable, "301 Moved Permanently: a redirect without a usable Location", 1},

@@ -42,10 +42,17 @@ func decodePage(body []byte) (cdc.Page, error) {
 		p.Data = []map[string]any{data}
 	case []any:
 		p.Data = make([]map[string]any, len(data))
+		objects := 0
 		for i, item := range data {
-			if p.Data[i], ok = item.(map[string]any); !ok {
-				return cdc.Page{}, errors.New("has a list with something in it that is not an object")
+			if p.Data[i], ok = item.(map[string]any); ok {
+				objects++
+			} else {
+				// A record without a key: it is put aside, and the list goes on.
+				p.Data[i] = map[string]any{"": item}
 			}
+		}
+		if objects == 0 && len(data) > 0 {
+			return cdc.Page{}, errors.New("has a list with nothing in it that is an object")
 		}
 	default:
 		return cdc.Page{}, errors.New("has data that is neither a list nor an object")

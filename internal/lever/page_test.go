@@ -32,7 +32,7 @@ func TestDecodePage(t *testing.T) {
 		{name: "data in other letters", body: `{"Data":[]}`, problem: "has no data"},
 		{name: "null data", body: `{"data":null}`, problem: "has data that is neither a list nor an object"},
 		{name: "text as data", body: `{"data":"secret"}`, problem: "has data that is neither a list nor an object"},
-		{name: "list of something else", body: `{"data":[{"id":"a"},null]}`, problem: "has a list with something in it that is not an object"},
+		{name: "list of something else", body: `{"data":["a",null]}`, problem: "has a list with nothing in it that is an object"},
 		{name: "bare list", body: `[{"id":"a"}]`, problem: "is not a JSON object"},
 		{name: "HTML", body: `<html>maintenance</html>`, problem: "is not JSON"},
 		{name: "nothing", body: ``, problem: "is empty or cut off"},

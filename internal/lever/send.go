@@ -46,8 +46,10 @@ type answer struct {
 	body   []byte
 	// err says why there is no usable answer; the other fields above are then unset.
 	err error
-	// key is the API key that was sent.
-	key           string
+	// authorization is the header that was sent.
+	authorization string
+	// key is the number of the credentials.
+	key           int
 	granted       time.Time
 	sent, arrived cdc.Instant
 }
@@ -62,14 +64,9 @@ func (c *Client) send(ctx context.Context, k *call) (answer, error) {
 		return answer{}, k.stopped(err)
 	}
 	defer c.limiter.release()
-	key, err := c.token()
+	authorization, err := c.authorize(ctx, k)
 	if err != nil {
-		f := k.fail(cdc.ErrUnauthorized, "not sent: cannot read the API key: "+err.Error())
-		f.cause = err
-		return answer{}, f
-	}
-	if key == "" {
-		return answer{}, k.fail(cdc.ErrUnauthorized, "not sent: the API key is empty; set LEVER_TOKEN or LEVER_TOKEN_FILE")
+		return answer{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
@@ -77,12 +74,12 @@ func (c *Client) send(ctx context.Context, k *call) (answer, error) {
 	if err != nil {
 		return answer{}, k.fail(cdc.ErrRejected, "not sent: the URL cannot be used")
 	}
-	req.SetBasicAuth(key, "")
+	req.Header.Set("Authorization", authorization)
 	req.Header.Set("Accept", "application/json")
 	if c.userAgent != "" {
 		req.Header.Set("User-Agent", c.userAgent)
 	}
-	a := answer{key: key, granted: granted}
+	a := answer{authorization: authorization, key: c.keys.number(c.credentials.Identity(authorization)), granted: granted}
 	c.counts.sent(k.class, k.endpoint)
 	a.sent = c.clock.Now()
 	a.receive(c.transport.RoundTrip(req)) //nolint:bodyclose // receive closes it

@@ -104,7 +104,7 @@ func (k *call) judge(a answer) verdict {
 		return say(cdc.ErrInvalidOffset, "Lever no longer accepts the page token; read the list again from its first page")
 	case s == http.StatusUnauthorized:
 		v.next = renewKey
-		return say(cdc.ErrUnauthorized, "Lever does not accept the API key; check LEVER_TOKEN")
+		return say(cdc.ErrUnauthorized, "Lever does not accept the credentials; "+credentialAdvice)
 	case s == http.StatusForbidden:
 		return say(cdc.ErrForbidden, "")
 	case s == http.StatusNotFound:

@@ -6,11 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/url"
 	"sync"
 	"time"
 
-	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/config"
@@ -74,23 +72,11 @@ type Pipeline struct {
 // New returns a pipeline for the selected tables of the configuration.
 func New(c config.Config, o Options) (*Pipeline, error) {
 	p := &Pipeline{c: c, o: o, edits: make(chan edit), clock: cdc.NewClock(), phase: "starting", beat: time.Now(), started: time.Now()}
-	selected := map[string]bool{}
-	for _, name := range c.Lever.Tables {
-		selected[name] = true
-	}
-	for _, t := range extractor.Tables() {
-		if selected[t.Name] {
-			p.tables = append(p.tables, t)
-		}
-	}
+	p.tables = Tables(&c)
 	p.status = extractor.NewStatus(p.tables)
 	p.stats = publish.NewStats(p.tables, func(table string) string { return string(c.Kafka.TopicPrefix) + "." + table })
 	var err error
-	p.lever, err = lever.New(lever.Config{
-		BaseURL: string(c.Lever.APIURL), Token: c.Lever.Token.Read,
-		Rate: c.Lever.Rate, Burst: c.Lever.Burst, Concurrency: c.Lever.Concurrency,
-		Clock: p.clock, UserAgent: "leverstream/" + o.Version, Logger: o.Logger, Attempts: o.Attempts,
-	})
+	p.lever, err = Lever(&c, p.clock, o.Version, o.Attempts, o.Logger)
 	return p, err
 }
 
@@ -102,33 +88,16 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	if err != nil {
 		return ifAlive(ctx, err)
 	}
-	kafka, err := p.c.Kafka.Opts()
+	wc, err := Writer(&p.c, p.o.Version, p.o.Logger)
 	if err != nil {
 		return err
 	}
-	registry, err := Registry(&p.c, p.o.Logger)
-	if err != nil {
+	if wc.Registry, err = Registry(&p.c, p.o.Logger); err != nil {
 		return err
 	}
-	api, err := url.Parse(string(p.c.Lever.APIURL))
-	if err != nil {
-		return err
-	}
-	wc := publish.Config{
-		Account: string(p.c.Lever.Account), Prefix: string(p.c.Kafka.TopicPrefix),
-		BookmarksTopic: string(p.c.Kafka.BookmarksTopic), StateTopic: string(p.c.Kafka.StateTopic),
-		Tables: p.tables, Kafka: kafka,
-		Partitions: p.c.Kafka.Partitions, ReplicationFactor: p.c.Kafka.ReplicationFactor,
-		TopicConfig: p.c.Kafka.TopicConfig, Compression: p.c.Kafka.Compression,
-		Format: Format(p.c.Events), KeyFormat: KeyFormat(p.c.Events),
-		Registry: registry, StateDir: p.c.Program.StateDir,
-		Confidentiality: confidentiality, APIHost: api.Host, StartDate: p.c.Lever.StartDate.String(),
-		Version: p.o.Version, Instance: p.o.Instance, TakeOver: p.o.TakeOver,
-		Clock: p.clock, Logger: p.o.Logger, Committed: p.committed, Stats: p.stats, Opening: p.note, Fatal: p.o.Fatal,
-	}
-	if p.c.Lever.Candidates == native {
-		wc.Candidates = native
-	}
+	wc.Confidentiality, wc.Instance, wc.TakeOver = confidentiality, p.o.Instance, p.o.TakeOver
+	wc.Clock, wc.Committed, wc.Stats, wc.Opening = p.clock, p.committed, p.stats, p.note
+	wc.Fatal = p.o.Fatal
 	for failures := 0; ; {
 		began := time.Now()
 		done, err := p.own(ctx, wc, confidentiality)
@@ -141,6 +110,12 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		failures++
 		if p.o.Once && failures > 5 {
 			return err
+		}
+		if errors.Is(err, extractor.ErrKeyChanged) { // other credentials may have other rights
+			if confidentiality, err = p.confidentiality(ctx); err != nil {
+				return ifAlive(ctx, err)
+			}
+			wc.Confidentiality, err = confidentiality, extractor.ErrKeyChanged
 		}
 		// Having been the owner once, this instance only goes on if it still is.
 		wc.TakeOver = false
@@ -203,7 +178,7 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 		return p.failed(ctx, wc, writeErr)
 	case ctx.Err() != nil:
 		return true, closeErr
-	case p.o.Once && !errors.Is(readErr, cdc.ErrStopped):
+	case p.o.Once && !errors.Is(readErr, cdc.ErrStopped) && !errors.Is(readErr, extractor.ErrKeyChanged):
 		return true, errors.Join(readErr, closeErr)
 	}
 	return p.failed(ctx, wc, errors.Join(readErr, closeErr))
@@ -246,7 +221,7 @@ func (p *Pipeline) confidentiality(ctx context.Context) (string, error) {
 			return value, nil
 		}
 		if errors.Is(err, cdc.ErrUnauthorized) {
-			err = fmt.Errorf("Lever does not accept the credentials; check LEVER_TOKEN: %w", err)
+			err = fmt.Errorf("the account cannot be read without valid credentials: %w", err)
 		}
 		temporary := errors.Is(err, cdc.ErrUnavailable)
 		if p.o.Once && (!temporary || time.Since(began) > oncePatience) || !temporary && !errors.Is(err, cdc.ErrUnauthorized) {
@@ -272,17 +247,4 @@ func ifAlive(ctx context.Context, err error) error {
 		return nil
 	}
 	return err
-}
-
-// Registry returns a client of the schema registry that the configuration names.
-func Registry(c *config.Config, log *slog.Logger) (*avro.Registry, error) {
-	opts, err := c.Registry.Opts()
-	if err != nil {
-		return nil, err
-	}
-	tls, err := c.Registry.TLSConfig()
-	if err != nil {
-		return nil, err
-	}
-	return avro.NewRegistry(c.Registry.Register, log, tls, opts...)
 }

@@ -181,7 +181,7 @@ func (p *Pipeline) extractor(w *publish.Writer, tables []cdc.Table, confidential
 	c := p.c.Lever
 	return extractor.New(extractor.Config{
 		Tables: tables, Lever: p.lever, State: stateView{w}, Sink: w, Clock: p.clock,
-		NativeCandidates: c.Candidates == native, Confidentiality: confidentiality, StartDate: c.StartDate.Time,
+		NativeCandidates: c.Candidates == native, Confidentiality: confidentiality, ExcludeConfidential: c.Confidential == "exclude", StartDate: c.StartDate.Time,
 		PollInterval: c.PollInterval, RefreshInterval: c.RefreshInterval, SweepInterval: c.SweepInterval, Overlap: c.Overlap,
 		DeleteGuard: float64(c.DeleteGuard), Rate: c.Rate, Concurrency: c.Concurrency,
 		Logger: p.o.Logger, Status: p.status,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/leverstream/leverstream/avro"
 	"github.com/leverstream/leverstream/internal/cdc"
+	"github.com/leverstream/leverstream/internal/mask"
 )
 
 // Config says what the writer writes, and where. All fields are required unless they
@@ -40,6 +41,8 @@ type Config struct {
 	Candidates string
 	// Confidentiality, APIHost and StartDate are part of the incarnation.
 	Confidentiality, APIHost, StartDate string
+	// Masks are the rules by which fields are left out or hashed; nil if there are none.
+	Masks *mask.Rules
 	// Version is the program's.
 	Version string
 	// Instance is unique to this process.
@@ -105,6 +108,10 @@ const (
 	// commitRing is the number of commit records that are kept in the state topic.
 	commitRing = 4096
 )
+
+// transactionalID is the same for every producer of the account, so that a new owner
+// fences the one before.
+func (c *Config) transactionalID() string { return "leverstream-" + c.Prefix + "-" + c.Account }
 
 func (c *Config) now() time.Time {
 	if c.Now == nil {

@@ -18,8 +18,20 @@ func (w *Writer) incarnation(t cdc.Table) offsets.Incarnation {
 		TopicID: topic.id, StateTopicID: w.topics[w.c.StateTopic].id, Partitions: topic.partitions,
 		Format: string(w.c.Format), KeyFormat: string(w.c.KeyFormat), KeySchemaID: codec.KeyID(),
 		SchemaVersion: codec.Version(), Confidentiality: w.c.Confidentiality, APIHost: w.c.APIHost, StartDate: w.startDate(t),
-		Candidates: w.candidates(t),
+		Candidates: w.candidates(t), Masking: w.c.Masks.Digest(t.Name),
 	}
+}
+
+// maskedSince is the LSN up to which rows were written under other rules than now: all so
+// far if the rules have changed, or if nobody knows which they were.
+func (w *Writer) maskedSince(was *offsets.Incarnation, now offsets.Incarnation) int64 {
+	switch {
+	case was == nil && now.Masking == "":
+		return 0
+	case was == nil, was.Masking != now.Masking:
+		return w.lsn
+	}
+	return was.MaskedSince
 }
 
 // candidates is how the table is read, if there is a choice.
@@ -36,6 +48,50 @@ func (w *Writer) startDate(t cdc.Table) string {
 		return w.c.StartDate
 	}
 	return ""
+}
+
+// refuseEarly refuses what cannot go on before anything is registered or fenced: a schema
+// of another format would be the registry's to refuse, which knows no way out.
+func (w *Writer) refuseEarly(ctx context.Context, adm *kadm.Client) error {
+	bookmarks, err := w.readBookmarks(ctx, adm, readStable)
+	if err != nil {
+		return err
+	}
+	for _, t := range w.c.Tables {
+		if was := bookmarks[t.Name].Incarnation; was != nil {
+			now := w.incarnation(t)
+			now.KeySchemaID = was.KeySchemaID // not known yet
+			if err := w.refuseBreaking(ctx, adm, was, now, w.c.Topic(t.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// refuseBreaking refuses a change after which records would not supersede those that the
+// topic holds.
+func (w *Writer) refuseBreaking(ctx context.Context, adm *kadm.Client, was *offsets.Incarnation, now offsets.Incarnation, topic string) error {
+	if was == nil || was.TopicID != now.TopicID {
+		return nil
+	}
+	for _, d := range was.Diff(now) {
+		if !d.Breaking() {
+			continue
+		}
+		empty, err := isEmpty(ctx, adm, topic)
+		if err != nil || empty {
+			return err
+		}
+		if d.Field == "key_schema_id" {
+			return &ConfigError{fmt.Errorf("the schema registry gives the key schema of topic %s the id %s, and the topic holds records with id %s: it was wiped or replaced, and new records would not supersede the old ones; restore the registry's data, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
+				topic, d.Now, d.Was)}
+		}
+		what := map[string]string{"format": "EVENT_FORMAT", "key_format": "EVENT_KEY", "partitions": "number of partitions"}[d.Field]
+		return &ConfigError{fmt.Errorf("topic %s holds records that were written with another %s (%s; now %s) and cannot be continued: set it back, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
+			topic, what, d.Was, d.Now)}
+	}
+	return nil
 }
 
 // incarnate compares the bookmarks' incarnations with the configuration. A table for
@@ -56,31 +112,25 @@ func (w *Writer) incarnate(ctx context.Context, adm *kadm.Client) error {
 			}
 			continue
 		}
-		for _, d := range diff {
-			if !d.Breaking() || b.Incarnation.TopicID != now.TopicID {
-				continue
-			}
-			empty, err := isEmpty(ctx, adm, w.c.Topic(t.Name))
-			if err != nil {
-				return err
-			}
-			if !empty {
-				if d.Field == "key_schema_id" {
-					return &ConfigError{fmt.Errorf("the schema registry gives the key schema of topic %s the id %s, and the topic holds records with id %s: it was wiped or replaced, and new records would not supersede the old ones; restore the registry's data, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
-						w.c.Topic(t.Name), d.Now, d.Was)}
-				}
-				return &ConfigError{fmt.Errorf("topic %s holds records that were written with another %s (%s; now %s) and cannot be continued: set it back, choose another KAFKA_TOPIC_PREFIX, or delete the topic and start again to have it written anew",
-					w.c.Topic(t.Name), d.Field, d.Was, d.Now)}
-			}
+		if err := w.refuseBreaking(ctx, adm, b.Incarnation, now, w.c.Topic(t.Name)); err != nil {
+			return err
 		}
-		b.Incarnation = &now
 		if len(diff) > 0 {
 			w.c.Logger.Warn("what the topic's content depends on has changed; all rows of the table are written again", "table", t.Name, "changed", fmt.Sprint(diff))
+		}
+		// Without a bookmark nobody knows by which rules the rows that are there were written.
+		unknown := b.Incarnation == nil && now.Masking != "" && w.Counts()[t.Name] > 0
+		if unknown {
+			w.c.Logger.Warn("the table has rows and no bookmark; all are written again, because it is not known which fields were left out of them", "table", t.Name)
+		}
+		if len(diff) > 0 || unknown {
 			var err error
 			if b, err = w.startAgain(b); err != nil {
 				return err
 			}
 		}
+		now.MaskedSince = w.maskedSince(b.Incarnation, now)
+		b.Incarnation = &now
 		if err := w.setSnapshot(t.Name, b); err != nil {
 			return err
 		}
@@ -122,14 +172,14 @@ func isEmpty(ctx context.Context, adm *kadm.Client, topic string) (bool, error) 
 		err = starts.Error()
 	}
 	if err != nil {
-		return false, fmt.Errorf("find the start of topic %s: %w", topic, err)
+		return false, fmt.Errorf("find the start of topic %s: %w", topic, denied(err, rightDescribe, onTopic(topic)))
 	}
 	ends, err := adm.ListEndOffsets(ctx, topic)
 	if err == nil {
 		err = ends.Error()
 	}
 	if err != nil {
-		return false, fmt.Errorf("find the end of topic %s: %w", topic, err)
+		return false, fmt.Errorf("find the end of topic %s: %w", topic, denied(err, rightDescribe, onTopic(topic)))
 	}
 	empty := true
 	ends.Each(func(end kadm.ListedOffset) {

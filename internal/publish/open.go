@@ -43,7 +43,13 @@ func Open(ctx context.Context, c Config) (*Writer, error) {
 	if w.topics, err = ensureTopics(ctx, adm, &c); err != nil {
 		return nil, err
 	}
-	if err := w.openTables(ctx); err != nil {
+	if err := w.openTables(); err != nil {
+		return nil, err
+	}
+	if err := w.refuseEarly(ctx, adm); err != nil {
+		return nil, err
+	}
+	if err := w.registerAll(ctx); err != nil {
 		return nil, err
 	}
 	if err := w.begin(ctx, adm, meta.Cluster); err != nil {
@@ -72,7 +78,8 @@ func (w *Writer) begin(ctx context.Context, adm *kadm.Client, cluster string) er
 	if err := w.own(ctx, adm, cluster); err != nil {
 		return err
 	}
-	if err := w.readBookmarks(ctx, adm); err != nil {
+	var err error
+	if w.bookmarks, err = w.readBookmarks(ctx, adm, readToEnd); err != nil {
 		return err
 	}
 	failpoint.Reach(failpoint.BookmarksRead)
@@ -122,29 +129,11 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		name, err := os.ReadFile(lastInstance)
 		return err == nil && string(name) == o.Instance
 	}
-	if err := standby(ctx, &w.c, adm, dead); err != nil {
+	if err := standby(ctx, &w.c, adm, dead, true); err != nil {
 		return err
 	}
-	compression, err := codecOf(w.c.Compression)
-	if err != nil {
+	if err := w.fence(ctx); err != nil {
 		return err
-	}
-	w.client, err = kgo.NewClient(append(w.c.Kafka[:len(w.c.Kafka):len(w.c.Kafka)],
-		kgo.TransactionalID("leverstream-"+w.c.Prefix+"-"+w.c.Account),
-		kgo.TransactionTimeout(transactionTimeout),
-		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as Java clients
-		kgo.ProducerBatchCompression(compression),
-		kgo.ProducerLinger(5*time.Millisecond),
-		kgo.ProducerBatchMaxBytesFn(func(name string) int32 { return int32(max(w.topics[name].maxBytes, 1_000_012)) }),
-		kgo.RecordDeliveryTimeout(produceTimeout),
-		kgo.MaxBufferedRecords(1<<20),
-	)...)
-	if err != nil {
-		return fmt.Errorf("connect to Kafka: %w", err)
-	}
-	if _, _, err := w.client.ProducerID(ctx); err != nil {
-		return fmt.Errorf("become the owner of the account (transactional id leverstream-%s-%s): %w", w.c.Prefix, w.c.Account, err)
 	}
 	failpoint.Reach(failpoint.Fenced)
 	tx := transaction{w: w, now: w.c.now()}
@@ -163,6 +152,32 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	}
 	if err := os.WriteFile(lastInstance, []byte(w.c.Instance), 0o600); err != nil {
 		return fmt.Errorf("STATE_DIR: %w", err)
+	}
+	return nil
+}
+
+// fence makes the transactional client and fences whoever had the id before.
+func (w *Writer) fence(ctx context.Context) error {
+	compression, err := codecOf(w.c.Compression)
+	if err != nil {
+		return err
+	}
+	w.client, err = kgo.NewClient(append(w.c.Kafka[:len(w.c.Kafka):len(w.c.Kafka)],
+		kgo.TransactionalID(w.c.transactionalID()),
+		kgo.TransactionTimeout(transactionTimeout),
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as Java clients
+		kgo.ProducerBatchCompression(compression),
+		kgo.ProducerLinger(5*time.Millisecond),
+		kgo.ProducerBatchMaxBytesFn(func(name string) int32 { return int32(max(w.topics[name].maxBytes, 1_000_012)) }),
+		kgo.RecordDeliveryTimeout(produceTimeout),
+		kgo.MaxBufferedRecords(1<<20),
+	)...)
+	if err != nil {
+		return fmt.Errorf("connect to Kafka: %w", err)
+	}
+	if _, _, err := w.client.ProducerID(ctx); err != nil {
+		return fmt.Errorf("become the owner of the account (transactional id %s): %w", w.c.transactionalID(), denied(err, rightWrite, onTransactionalID(&w.c)))
 	}
 	return nil
 }
@@ -198,9 +213,9 @@ func (w *Writer) lockState(ctx context.Context, open func() error, dir string, i
 
 // readBookmarks reads the bookmarks of the selected tables. Only the last record of each
 // counts: one that cannot be understood is mended by writing another.
-func (w *Writer) readBookmarks(ctx context.Context, adm *kadm.Client) error {
+func (w *Writer) readBookmarks(ctx context.Context, adm *kadm.Client, read reader) (map[string]offsets.Bookmark, error) {
 	last := map[string]*kgo.Record{}
-	_, err := readToEnd(ctx, w.c.Kafka, adm, w.c.BookmarksTopic, nil, func(r *kgo.Record) error {
+	_, err := read(ctx, w.c.Kafka, adm, w.c.BookmarksTopic, nil, func(r *kgo.Record) error {
 		key, err := offsets.ParseKey(r.Key)
 		if err != nil {
 			return damaged(r, "", err)
@@ -211,19 +226,20 @@ func (w *Writer) readBookmarks(ctx context.Context, adm *kadm.Client) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	out := map[string]offsets.Bookmark{}
 	for table, r := range last {
 		if r.Value == nil {
 			continue
 		}
 		b, err := offsets.Parse(r.Value)
 		if err != nil {
-			return damaged(r, "bookmark of "+table+": ", err)
+			return nil, damaged(r, "bookmark of "+table+": ", err)
 		}
-		w.bookmarks[table] = b
+		out[table] = b
 	}
-	return nil
+	return out, nil
 }
 
 // damaged refuses a record of the bookmarks topic.

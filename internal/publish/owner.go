@@ -47,8 +47,8 @@ func (o *ownerReader) read(ctx context.Context, c *Config, adm *kadm.Client) (ow
 // standby waits until the account has no live owner. Clocks of two machines may differ,
 // so an owner whose record looks old, or comes from the future, is watched until it
 // should have renewed it: two producers that take each other for dead would depose each
-// other for ever.
-func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets.Owner) bool) error {
+// other for ever. With wait false a live owner is an *OwnedError instead.
+func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets.Owner) bool, wait bool) error {
 	const look = 2 * time.Second
 	var said, changed time.Time
 	var last offsets.Owner
@@ -63,6 +63,10 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 			return nil
 		}
 		now := c.now()
+		fresh := owner.FreshAt(now, freshFor) || !changed.IsZero() && owner != last
+		if !wait && !c.TakeOver && fresh {
+			return &OwnedError{Account: c.Account, Owner: owner}
+		}
 		switch {
 		case changed.IsZero():
 			age := now.Sub(time.UnixMilli(owner.Renewed))
@@ -76,8 +80,9 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 		case now.Sub(changed) >= patience:
 			return nil
 		}
-		if c.TakeOver && !c.deposedBy(owner) {
-			c.Logger.Warn("taking over from another producer, which will stop", "account", c.Account, "instance", owner.Instance, "host", owner.Host, "pid", owner.PID)
+		// A person who edits bookmarks means it; a producer that a supervisor started may not.
+		if c.TakeOver && (!wait || !c.deposedBy(owner)) {
+			c.Logger.Warn("taking over from another producer", "account", c.Account, "instance", owner.Instance, "host", owner.Host, "pid", owner.PID)
 			return nil
 		}
 		c.opening(fmt.Sprintf("standing by while another producer owns the account (host %s, process %d)", owner.Host, owner.PID))

@@ -17,6 +17,9 @@ var errGap = errors.New("the topic no longer holds this offset")
 // listOffsets finds an end of a topic's partitions.
 type listOffsets func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error)
 
+// reader is readToEnd or readStable.
+type reader func(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topicName string, from map[int32]int64, visit func(*kgo.Record) error) (map[int32]int64, error)
+
 // readToEnd hands every committed record of a topic to visit, from the given offsets
 // (absent partitions: from the start) to the high watermark as it is now, and returns
 // the offsets at which a later call goes on. Nobody else may be writing transactions
@@ -42,14 +45,14 @@ func readTo(ctx context.Context, list listOffsets, opts []kgo.Opt, adm *kadm.Cli
 		err = ends.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the end of topic %s: %w", topicName, err)
+		return nil, fmt.Errorf("find the end of topic %s: %w", topicName, denied(err, rightDescribe, onTopic(topicName)))
 	}
 	starts, err := adm.ListStartOffsets(ctx, topicName)
 	if err == nil {
 		err = starts.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the start of topic %s: %w", topicName, err)
+		return nil, fmt.Errorf("find the start of topic %s: %w", topicName, denied(err, rightDescribe, onTopic(topicName)))
 	}
 	position := map[int32]int64{}
 	todo := map[int32]kgo.Offset{}
@@ -91,7 +94,7 @@ func readTo(ctx context.Context, list listOffsets, opts []kgo.Opt, adm *kadm.Cli
 			if errors.Is(e.Err, kerr.OffsetOutOfRange) {
 				return nil, fmt.Errorf("topic %s partition %d: %w", topicName, e.Partition, errGap)
 			}
-			return nil, fmt.Errorf("read topic %s partition %d: %w", topicName, e.Partition, e.Err)
+			return nil, fmt.Errorf("read topic %s partition %d: %w", topicName, e.Partition, denied(e.Err, rightRead, onTopic(topicName)))
 		}
 		var failed error
 		fetches.EachRecord(func(r *kgo.Record) {

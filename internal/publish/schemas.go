@@ -39,8 +39,8 @@ type schemas struct {
 	again time.Time
 }
 
-// openTables makes the codecs and registers their schemas.
-func (w *Writer) openTables(ctx context.Context) error {
+// openTables makes the codecs.
+func (w *Writer) openTables() error {
 	w.tables = map[string]*change.Table{}
 	for _, t := range w.c.Tables {
 		topic := w.c.Topic(t.Name)
@@ -48,7 +48,11 @@ func (w *Writer) openTables(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		w.tables[t.Name] = &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topic].maxBytes}
+		table := &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topic].maxBytes, Mask: w.c.Masks.Table(t.Name)}
+		if table.Mask != nil && table.Mask.DropsExtra() {
+			codec.DropExtra()
+		}
+		w.tables[t.Name] = table
 	}
 	for _, t := range w.c.Tables {
 		if t.Parent != "" {
@@ -56,6 +60,11 @@ func (w *Writer) openTables(ctx context.Context) error {
 			parent.Children = append(parent.Children, t.Name)
 		}
 	}
+	return nil
+}
+
+// registerAll registers the schemas and takes their ids.
+func (w *Writer) registerAll(ctx context.Context) error {
 	return w.register(ctx, func(t *change.Table, key, value int) error {
 		t.Codec.SetIDs(key, value)
 		return nil

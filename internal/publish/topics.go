@@ -44,10 +44,11 @@ const (
 // storeTopicConfig is the configuration of the bookmarks and state topics.
 func storeTopicConfig(segment int) map[string]string {
 	return map[string]string{
-		"cleanup.policy":      "compact",
-		"delete.retention.ms": week,
-		"segment.bytes":       strconv.Itoa(segment),
-		"max.message.bytes":   strconv.Itoa(maxMessageBytes),
+		"cleanup.policy":        "compact",
+		"max.compaction.lag.ms": week, // bounds erasure, as for data topics
+		"delete.retention.ms":   week,
+		"segment.bytes":         strconv.Itoa(segment),
+		"max.message.bytes":     strconv.Itoa(maxMessageBytes),
 	}
 }
 
@@ -97,9 +98,9 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 	for i, w := range want {
 		names[i] = w.name
 	}
-	exist, err := adm.ListTopics(ctx, names...)
+	exist, err := listTopics(ctx, adm, names)
 	if err != nil {
-		return nil, fmt.Errorf("list topics: %w", err)
+		return nil, err
 	}
 	created := map[string]bool{}
 	for _, w := range want {
@@ -108,7 +109,7 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 			continue
 		}
 		if !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
-			return nil, fmt.Errorf("look up topic %s: %w", w.name, d.Err)
+			return nil, fmt.Errorf("look up topic %s: %w", w.name, denied(d.Err, rightWrite, onTopic(w.name)))
 		}
 		config := make(map[string]*string, len(w.config))
 		for k, v := range w.config {
@@ -116,7 +117,7 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 		}
 		resp, err := adm.CreateTopic(ctx, w.partitions, c.ReplicationFactor, config, w.name)
 		if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
-			return nil, fmt.Errorf("create topic %s (%d partitions, replication factor %d): %w %s; create it by hand or let the program's user do so", w.name, w.partitions, c.ReplicationFactor, err, resp.ErrMessage)
+			return nil, cannotCreate(c, w, err, resp.ErrMessage)
 		}
 		created[w.name] = err == nil
 	}
@@ -124,6 +125,67 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 		c.Logger.Info("created topics", "topics", slices.Sorted(maps.Keys(created)))
 	}
 	return describeTopics(ctx, adm, c, want, created)
+}
+
+// listTopics looks the topics up, with the rights on each. kadm gives up all of them if
+// one may not be looked at; then they are asked for one by one, and that one has the
+// error.
+func listTopics(ctx context.Context, adm *kadm.Client, names []string) (kadm.TopicDetails, error) {
+	ctx = kadm.WithAuthorizedOps(ctx)
+	var refused *kadm.AuthError
+	found, err := adm.ListTopics(ctx, names...)
+	if err == nil {
+		return found, nil
+	}
+	if !errors.As(err, &refused) {
+		return nil, fmt.Errorf("list topics: %w", err)
+	}
+	found = kadm.TopicDetails{}
+	for _, name := range names {
+		one, err := adm.ListTopics(ctx, name)
+		switch {
+		case errors.As(err, &refused):
+			found[name] = kadm.TopicDetail{Topic: name, Err: err}
+		case err != nil:
+			return nil, fmt.Errorf("list topics: %w", err)
+		default:
+			found[name] = one[name]
+		}
+	}
+	return found, nil
+}
+
+// describeConfigs reads the topics' configurations, and goes about refusals as listTopics
+// does.
+func describeConfigs(ctx context.Context, adm *kadm.Client, names []string) (kadm.ResourceConfigs, error) {
+	var refused *kadm.AuthError
+	found, err := adm.DescribeTopicConfigs(ctx, names...)
+	if err == nil {
+		return found, nil
+	}
+	if !errors.As(err, &refused) {
+		return nil, fmt.Errorf("read topic configurations: %w", err)
+	}
+	found = nil
+	for _, name := range names {
+		one, err := adm.DescribeTopicConfigs(ctx, name)
+		switch {
+		case errors.As(err, &refused):
+			one = kadm.ResourceConfigs{{Name: name, Err: err}}
+		case err != nil:
+			return nil, fmt.Errorf("read topic configurations: %w", err)
+		}
+		found = append(found, one...)
+	}
+	return found, nil
+}
+
+// cannotCreate says why a topic is not there.
+func cannotCreate(c *Config, w wanted, err error, message string) error {
+	if lacks := denied(err, rightCreate, onTopic(w.name)); lacks != err { //nolint:errorlint // the same value means that nothing was found
+		return fmt.Errorf("create topic %s: %w; or create it by hand", w.name, lacks)
+	}
+	return fmt.Errorf("create topic %s (%d partitions, replication factor %d): %w %s; create it by hand or let the program's user do so", w.name, w.partitions, c.ReplicationFactor, err, message)
 }
 
 // describeTopics reads ids, partition counts and configurations.
@@ -135,7 +197,7 @@ func describeTopics(ctx context.Context, adm *kadm.Client, c *Config, want []wan
 	// Metadata of a topic just created may take a moment to reach every broker.
 	var found kadm.TopicDetails
 	err := retry(ctx, func() (err error) {
-		found, err = adm.ListTopics(ctx, names...)
+		found, err = listTopics(ctx, adm, names)
 		if err == nil {
 			err = found.Error()
 		}
@@ -144,14 +206,24 @@ func describeTopics(ctx context.Context, adm *kadm.Client, c *Config, want []wan
 	if err != nil {
 		return nil, fmt.Errorf("look up topics: %w", err)
 	}
-	configs, err := adm.DescribeTopicConfigs(ctx, names...)
+	for _, w := range want {
+		if lacks, _ := missingRights(w.name, c.rightsOn(w.name), found[w.name].AuthorizedOperations); len(lacks) > 0 {
+			return nil, lacks[0]
+		}
+	}
+	configs, err := describeConfigs(ctx, adm, names)
 	if err != nil {
-		return nil, fmt.Errorf("read topic configurations: %w", err)
+		return nil, err
 	}
 	actual := map[string]map[string]string{}
+	unread := map[string]bool{}
 	for _, rc := range configs {
 		if rc.Err != nil {
-			c.Logger.Warn("cannot read a topic's configuration; it is not checked", "topic", rc.Name, "error", rc.Err)
+			if unread[rc.Err.Error()] {
+				continue // the others most likely for the same reason
+			}
+			unread[rc.Err.Error()] = true
+			c.Logger.Warn("cannot read topics' configurations; they are not checked, and records above 1 MB become dead letters", "first", rc.Name, "error", denied(rc.Err, rightDescribeConfigs, onTopic(rc.Name)))
 			continue
 		}
 		actual[rc.Name] = map[string]string{}
@@ -174,20 +246,45 @@ func describeTopics(ctx context.Context, adm *kadm.Client, c *Config, want []wan
 	return out, nil
 }
 
+// Drift is a setting of a topic that exists with another value than the program would
+// have given it.
+type Drift struct {
+	// Setting is Kafka's name, or "partitions".
+	Setting    string
+	Have, Want string
+	// Fix is what mends it; empty if nothing does.
+	Fix string
+}
+
+// drift returns how the topic differs from what would have been created.
+func (w wanted) drift(partitions int32, config map[string]string) []Drift {
+	var out []Drift
+	for _, key := range slices.Sorted(maps.Keys(w.config)) {
+		if have, ok := config[key]; ok && have != w.config[key] {
+			out = append(out, Drift{
+				Setting: key, Have: have, Want: w.config[key],
+				Fix: fmt.Sprintf("kafka-configs --alter --entity-type topics --entity-name %s --add-config %s=%s", w.name, key, w.config[key]),
+			})
+		}
+	}
+	if partitions != w.partitions {
+		out = append(out, Drift{Setting: "partitions", Have: strconv.Itoa(int(partitions)), Want: strconv.Itoa(int(w.partitions))})
+	}
+	return out
+}
+
 // reportDrift says how an existing topic differs from what would have been created,
 // and how to mend it.
 func (c *Config) reportDrift(w wanted, t topic, config map[string]string) {
 	if t.created {
 		return
 	}
-	for _, key := range slices.Sorted(maps.Keys(w.config)) {
-		if have, ok := config[key]; ok && have != w.config[key] {
-			c.Logger.Warn("topic exists with another configuration; going on with it",
-				"topic", w.name, "config", key, "have", have, "want", w.config[key],
-				"fix", fmt.Sprintf("kafka-configs --alter --entity-type topics --entity-name %s --add-config %s=%s", w.name, key, w.config[key]))
+	for _, d := range w.drift(t.partitions, config) {
+		if d.Fix == "" {
+			c.Logger.Warn("topic exists with another number of partitions; going on with it", "topic", w.name, "have", d.Have, "want", d.Want)
+			continue
 		}
-	}
-	if t.partitions != w.partitions {
-		c.Logger.Warn("topic exists with another number of partitions; going on with it", "topic", w.name, "have", t.partitions, "want", w.partitions)
+		c.Logger.Warn("topic exists with another configuration; going on with it",
+			"topic", w.name, "config", d.Setting, "have", d.Have, "want", d.Want, "fix", d.Fix)
 	}
 }

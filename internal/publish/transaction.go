@@ -172,7 +172,7 @@ func (t *transaction) commit(ctx context.Context) error {
 				mu.Lock()
 				defer mu.Unlock()
 				if failed == nil {
-					failed = fmt.Errorf("produce to topic %s: %w", r.Topic, err)
+					failed = fmt.Errorf("produce to topic %s: %w", r.Topic, denied(err, rightWrite, onTopic(r.Topic)))
 				}
 			}
 		})

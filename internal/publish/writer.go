@@ -271,6 +271,9 @@ func (w *Writer) setSnapshot(table string, b offsets.Bookmark) error {
 		return &ConfigError{fmt.Errorf("bookmark of %s: %w", table, err)}
 	}
 	w.tables[table].Snapshot = s
+	if b.Incarnation != nil {
+		w.tables[table].MaskedSince = b.Incarnation.MaskedSince
+	}
 	return nil
 }
 

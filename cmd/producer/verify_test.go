@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/leverstream/leverstream/internal/sandbox"
+)
+
+// freePort returns an address of this machine that nobody listens on.
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func TestVerifyTellsALossFromALagAndHasItRepaired(t *testing.T) {
+	s := newStation(t, sandbox.Options{Opportunities: 30, Seed: 81})
+	s.env["SWEEP_INTERVAL"], s.env["REFRESH_INTERVAL"] = "0", "200ms"
+	s.does(exitDone, "run", "--once")
+	for _, args := range [][]string{{"verify"}, {"verify", "--sample", "5"}} {
+		if out := s.does(exitDone, args...); !strings.Contains(out, "opportunity_resumes") || strings.Contains(out, "VERDICT") {
+			t.Errorf("%v: %s", args, out)
+		}
+	}
+
+	// Nobody replicates: nothing is lost, and nothing can arrive.
+	s.lever.Mutate(40)
+	out := s.does(exitFailed, "verify")
+	if !strings.Contains(out, "unattended") || strings.Contains(out, "loss") {
+		t.Error(out)
+	}
+	for text := range s.personal() {
+		if strings.Contains(out, text) {
+			t.Fatal("a difference shows a value")
+		}
+	}
+
+	// What a running producer has not read yet is a lag.
+	producer := start(t, s.env, "run")
+	producer.says("owner of the account", time.Minute)
+	s.lever.Mutate(40)
+	if out := s.does(exitDone, "verify", "--wait", "30s"); strings.Contains(out, "VERDICT") {
+		t.Error(out)
+	}
+	producer.signal(syscall.SIGTERM)
+	producer.exits(exitDone, 20*time.Second)
+
+	// An edit without a trace is lost to a producer that does not sweep.
+	s.env["HTTP_ADDR"], s.env["ADMIN_TOKEN"] = freePort(t), "admin-secret"
+	producer = start(t, s.env, "run")
+	producer.says("owner of the account", time.Minute)
+	id := ""
+	for key, row := range s.lever.Truth("opportunities") {
+		if row["updatedAt"] == nil {
+			id = key // no increment ever lists it
+		}
+	}
+	if err := s.lever.SilentEdit(id); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, s.env, "verify", "--json", "--wait", "3s", "--repair")
+	p.exits(exitFailed, time.Minute)
+	var report struct {
+		Differences []struct {
+			Table   string   `json:"table"`
+			Key     string   `json:"key"`
+			What    string   `json:"what"`
+			Fields  []string `json:"fields"`
+			Verdict string   `json:"verdict"`
+		} `json:"differences"`
+	}
+	if err := json.NewDecoder(strings.NewReader(p.out.String())).Decode(&report); err != nil || len(report.Differences) != 2 {
+		t.Fatalf("%v: %s", err, p.out.String())
+	}
+	for _, d := range report.Differences {
+		if d.Key != id || d.What != "differs" || d.Verdict != "loss" || len(d.Fields) == 0 {
+			t.Errorf("%+v", d)
+		}
+	}
+	if out := s.does(exitDone, "verify", "--wait", "30s"); strings.Contains(out, "VERDICT") {
+		t.Errorf("not repaired: %s", out)
+	}
+	producer.signal(syscall.SIGTERM)
+	producer.exits(exitDone, 20*time.Second)
+}
+
+func TestVerifySeesRowsOfOneSideOnly(t *testing.T) {
+	s := newStation(t, sandbox.Options{Opportunities: 10, Seed: 82})
+	s.does(exitDone, "run", "--once")
+	gone, added := s.lever.IDs("opportunities")[0], s.lever.NewOpportunity()
+	if err := s.lever.DeleteOpportunity(gone); err != nil {
+		t.Fatal(err)
+	}
+	out := s.does(exitFailed, "verify")
+	for _, want := range []string{gone + "  unattended  extra", added + "  unattended  missing"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+}
+
+// Nothing that the program prints or serves holds a secret or a person's data.
+func TestNothingPrintedOrServedGivesAnythingAway(t *testing.T) {
+	s := newStation(t, sandbox.Options{Opportunities: 40, Seed: 83, Token: "lever-secret"})
+	addr := freePort(t)
+	for k, v := range map[string]string{
+		"LEVER_TOKEN": "lever-secret", "HTTP_ADDR": addr, "ADMIN_TOKEN": "admin-secret", "LOG_LEVEL": "debug",
+		"LEVER_HASH_FIELDS": "users.jobTitle", "LEVER_HASH_KEY": "hash-secret-0123456789", "SCHEMA_REGISTRY_USERNAME": "u", "SCHEMA_REGISTRY_PASSWORD": "registry-secret",
+		"SWEEP_INTERVAL": "2s",
+	} {
+		s.env[k] = v
+	}
+	seen := strings.Builder{}
+	values := s.personal()
+	serve := func() {
+		for _, path := range []string{"/", "/status", "/metrics", "/livez", "/readyz", "/debug/pprof/", "/debug/pprof/goroutine?debug=2", "/debug/vars", "/tables/stages/pause", "/nope"} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				continue // between two starts
+			}
+			body, _ := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+			resp.Body.Close()
+			seen.Write(body)
+		}
+	}
+	producer := start(t, s.env, "run")
+	producer.says("owner of the account", time.Minute)
+	for _, faults := range []sandbox.Faults{{}, {ErrorRate: 0.3}, {Status: map[string]int{"/users": 403, "/opportunities/:id/offers": 500}}, {InvalidTokens: true}, {}} {
+		s.lever.SetFaults(faults)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		for ctx.Err() == nil {
+			s.lever.Mutate(5)
+			serve()
+			select {
+			case <-ctx.Done():
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+		cancel()
+	}
+	for text := range s.personal() {
+		values[text] = true
+	}
+	other := map[string]string{"HTTP_ADDR": "off"}
+	for k, v := range other {
+		s.env[k] = v
+	}
+	for _, args := range [][]string{{"check"}, {"check", "--json"}, {"verify", "--wait", "1s"}, {"verify", "--sample", "5", "--wait", "1s"}, {"bookmarks", "list"}, {"bookmarks", "export"}, {"bookmarks", "set", "stages", "{}"}, {"tables"}, {"schemas", "check"}, {"run", "--once", "--take-over"}} {
+		p := start(t, s.env, args...)
+		select {
+		case <-p.ended:
+		case <-time.After(time.Minute):
+			t.Fatalf("%v did not end", args)
+		}
+		seen.WriteString(p.out.String())
+	}
+	<-producer.ended
+	if producer.status != exitOwned {
+		t.Errorf("the producer ended with %d", producer.status)
+	}
+	// A key that is refused, and a crash with the stacks of all goroutines.
+	s.env["LEVER_TOKEN"] = "other-secret"
+	p := start(t, s.env, "run", "--once")
+	p.exits(exitFailed, time.Minute)
+	seen.WriteString(p.out.String())
+	s.env["LEVER_TOKEN"], s.env["GOTRACEBACK"] = "lever-secret", "all"
+	p = start(t, s.env, "run")
+	p.says("owner of the account", time.Minute)
+	s.lever.Mutate(20)
+	p.signal(syscall.SIGQUIT)
+	<-p.ended
+	seen.WriteString(p.out.String())
+	seen.WriteString(producer.out.String())
+
+	all := seen.String()
+	if len(all) < 50_000 || !strings.Contains(all, "goroutine ") || !strings.Contains(all, `"level":"DEBUG"`) {
+		t.Fatalf("%d bytes: the test sees too little", len(all))
+	}
+	for _, secret := range []string{"lever-secret", "other-secret", "admin-secret", "hash-secret", "registry-secret", "bGV2ZXItc2VjcmV0"} {
+		if i := strings.Index(all, secret); i >= 0 {
+			t.Errorf("%s was given away: %s", secret, all[max(0, i-200):min(len(all), i+200)])
+		}
+	}
+	found := 0
+	for text := range values {
+		if i := strings.Index(all, text); i >= 0 {
+			if found++; found < 5 {
+				t.Errorf("a person's %q was given away: %s", text, all[max(0, i-200):min(len(all), i+100)])
+			}
+		}
+	}
+	if len(values) < 100 {
+		t.Errorf("only %d values to look for", len(values))
+	}
+}
