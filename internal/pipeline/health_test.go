@@ -56,7 +56,7 @@ func TestALeverThatHangsLeavesTheProcessLive(t *testing.T) {
 	}
 	cancel()
 	if err := <-done; err != nil {
-		t.Error(err)
+		t.Errorf("stopped: %v", err)
 	}
 }
 
@@ -89,6 +89,6 @@ func TestAStandbyIsLiveAndSaysWhatItWaitsFor(t *testing.T) {
 	}
 	cancel()
 	if err := <-done; err != nil {
-		t.Error(err)
+		t.Errorf("stopped: %v", err)
 	}
 }

@@ -148,6 +148,9 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 		defer cancel()
 	}
 	w, err := publish.Open(opening, wc)
+	if err != nil && ctx.Err() != nil && !p.o.Once {
+		return true, nil // a standby, for example, has nothing that it could leave undone
+	}
 	if err != nil {
 		return p.failed(ctx, wc, err)
 	}
