@@ -161,7 +161,7 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			c.counts.rateLimited()
 			if pause, began := c.limiter.throttled(a.granted, v.after); began {
 				c.counts.paused()
-				c.log.Warn("Lever answers 429 Too Many Requests; all requests wait, then go on at half the rate",
+				c.log.Warn("Lever answers 429 Too Many Requests; all requests wait, then go on more slowly; does another program use the same key?",
 					"path", k.path, "pause", pause.Round(time.Millisecond))
 			}
 		case tryAgain:

@@ -253,10 +253,14 @@ func TestManyAnswersOf429HalveTheRateOnceAndItClimbsBack(t *testing.T) {
 		half := r.times[8:]
 		checkRate(t, half, 5.5, 1)
 		time.Sleep(15 * time.Second)
-		if rate := c.Stats().Rate; rate < 7 || rate > 8.5 {
+		if rate := c.Stats().Rate; rate < 5 || rate > 5.5 {
+			t.Errorf("rate %v, although it may be too much already", rate)
+		}
+		time.Sleep(35 * time.Second)
+		if rate := c.Stats().Rate; rate < 6.5 || rate > 8 {
 			t.Errorf("rate %v while it climbs", rate)
 		}
-		time.Sleep(20 * time.Second)
+		time.Sleep(25 * time.Second)
 		if s := c.Stats(); s.Rate != 10 || s.Retries != 8 || s.Total() != 16 {
 			t.Errorf("in the end: %+v", s)
 		}
