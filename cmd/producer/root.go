@@ -81,7 +81,7 @@ owns the account.`,
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		newRun(), newDemo(), newSandbox(), newTables(), newSchemas(), newTail(), newVersion(),
+		newRun(), newPlan(), newDemo(), newSandbox(), newTables(), newSchemas(), newTail(), newVersion(),
 		newHealthcheck(), newConfigHelp(),
 	)
 	return root

@@ -147,6 +147,9 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			v.page.Sent, v.page.Arrived = a.sent, a.arrived
 			return v.page, nil
 		case giveUp:
+			if a.err == nil { // 404 is an answer, too
+				c.limiter.succeeded(a.granted)
+			}
 			return cdc.Page{}, v.err
 		case follow:
 			k.url = v.location

@@ -80,7 +80,7 @@ func TestWhatAnotherProgramLeavesIsFoundAndTheRestComesBack(t *testing.T) {
 					})
 				}
 				const window = 20 * time.Second
-			// in returns how many requests a second were served in each window of a period.
+				// in returns how many requests a second were served in each window of a period.
 				in := func(from, to time.Time) (perSecond []float64) {
 					mu.Lock()
 					defer mu.Unlock()
