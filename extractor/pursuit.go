@@ -102,12 +102,17 @@ func (p *pursuit) open() error {
 			return err
 		}
 		if i == 0 || s.LSN < p.cursor.LSN {
-			p.cursor.LSN = s.LSN
+			p.cursor.LSN, p.cursor.Read = s.LSN, s.Read
 		}
 		maps.Copy(p.cursor.Retry, s.Retry)
 		p.complete = p.complete && p.f.e.complete(t)
 	}
 	p.taken = p.cursor.LSN
+	read := p.cursor.Read
+	if p.complete {
+		read = p.f.e.State.Count(p.f.lead)
+	}
+	p.f.e.Status.listsRead(p.f.loop(), read)
 	p.retry = slices.Sorted(maps.Keys(p.cursor.Retry))
 	return nil
 }
@@ -253,7 +258,6 @@ func (p *pursuit) read(ctx context.Context, key string, class cdc.Class) (aside 
 		switch {
 		case err == nil:
 			p.reads.Add(1)
-			p.f.e.Status.listRead()
 			return false, nil
 		case fatal(ctx, err), errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrUnauthorized):
 			return false, err
@@ -293,6 +297,9 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 		p.done[o.lsn] = true
 		p.advance()
 	}
+	if !p.complete {
+		p.f.e.Status.listsRead(p.f.loop(), p.cursor.Read+int64(len(p.done)))
+	}
 	if p.moved && time.Since(p.saved) >= cursorInterval {
 		return p.save(ctx)
 	}
@@ -303,6 +310,7 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 func (p *pursuit) advance() {
 	for len(p.order) > 0 && p.done[p.order[0]] {
 		p.cursor.LSN = p.order[0]
+		p.cursor.Read++
 		delete(p.done, p.order[0])
 		p.order = p.order[1:]
 		p.moved = true
@@ -325,9 +333,13 @@ func (p *pursuit) save(ctx context.Context) error {
 			delete(p.fresh, key)
 		}
 	}
-	u := &cdc.Unit{Scan: p.f.loop().name, Changes: changes(p.f.tables, sectionChildren+p.f.name, p.cursor)}
 	reached := p.drained && len(p.order) == 0 || p.cursor.LSN >= p.upTo
-	if !p.complete && p.parentsComplete && reached && len(p.cursor.Retry) == 0 {
+	finished := !p.complete && p.parentsComplete && reached && len(p.cursor.Retry) == 0
+	if p.complete || finished {
+		p.cursor.Read = 0
+	}
+	u := &cdc.Unit{Scan: p.f.loop().name, Changes: changes(p.f.tables, sectionChildren+p.f.name, p.cursor)}
+	if finished {
 		for _, t := range p.f.tables {
 			var s cdc.Snapshot
 			if _, err := section(p.f.e.State, t, cdc.SectionSnapshot, &s); err != nil {
