@@ -46,10 +46,7 @@ func (t *transaction) build(g *change.Group, bookmarks map[string]offsets.Bookma
 		e := &g.Events[i]
 		topic := c.Topic(e.Table.Name)
 		key := e.Table.Codec.AppendKey(nil, e.Key)
-		value, err := e.Table.Codec.AppendEvent(nil, e.Event)
-		if err != nil {
-			return fmt.Errorf("encode an event of table %s: %w", e.Table.Name, err)
-		}
+		value := e.Table.Codec.AppendEvent(nil, e.Event)
 		t.add(topic, key, value)
 		if e.Op == avro.Delete {
 			t.add(topic, key, nil)
