@@ -365,8 +365,11 @@ func appendCanonical(dst []byte, v any) (out []byte, err error) {
 		if v == nil {
 			break
 		}
+		var few [16]string // so that small objects need no memory for it
+		names := slices.AppendSeq(few[:0], maps.Keys(v))
+		slices.Sort(names)
 		dst = append(dst, '{')
-		for i, name := range slices.Sorted(maps.Keys(v)) {
+		for i, name := range names {
 			if i > 0 {
 				dst = append(dst, ',')
 			}

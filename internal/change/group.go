@@ -65,6 +65,8 @@ type Group struct {
 	account string
 	version string
 	now     time.Time
+	// encoded is where rows are encoded. What is kept of it is copied.
+	encoded []byte
 
 	// Events, in the order of their LSNs.
 	Events []Event
@@ -98,7 +100,7 @@ func (g *Group) Puts() []Put {
 // read again; everything else is in the group then. An error means that the state
 // could not be read, or that the unit is malformed, and that the group is void.
 func (g *Group) Add(u *cdc.Unit) (cdc.Result, error) {
-	a := adding{Group: g, u: u, lists: map[cdc.List]map[string]bool{}, refused: map[cdc.List]bool{}, served: map[cdc.Ref][]string{}}
+	a := adding{Group: g, u: u, lists: make(map[cdc.List]map[string]bool, len(u.Lists)), refused: map[cdc.List]bool{}}
 	before := len(g.Events)
 	if err := a.run(); err != nil {
 		return cdc.Result{}, fmt.Errorf("compare %s: %w", u.Scan, err)
@@ -117,13 +119,27 @@ type adding struct {
 	// were overtaken or have no parent.
 	lists   map[cdc.List]map[string]bool
 	refused map[cdc.List]bool
-	// served holds the parents under which the unit shows a row.
+	// served holds the parents under which the unit shows a row; nil until it is asked for.
 	served map[cdc.Ref][]string
+}
+
+// servedBy returns the parents under which the unit shows a row, in lists that count.
+func (a *adding) servedBy(ref cdc.Ref) []string {
+	if a.served == nil {
+		a.served = map[cdc.Ref][]string{}
+		for _, r := range a.u.Rows {
+			if r.Parent != "" && !a.refused[cdc.List{Table: r.Table, Parent: r.Parent}] {
+				ref := cdc.Ref{Table: r.Table, Key: r.Key}
+				a.served[ref] = append(a.served[ref], r.Parent)
+			}
+		}
+	}
+	return a.served[ref]
 }
 
 func (a *adding) run() error {
 	for _, l := range a.u.Lists {
-		a.lists[l] = map[string]bool{}
+		a.lists[l] = nil
 		if a.memory.listOvertaken(l, a.u.Sent) {
 			a.refused[l] = true
 			a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table}, Parent: l.Parent})
@@ -134,12 +150,12 @@ func (a *adding) run() error {
 			continue
 		}
 		l := cdc.List{Table: r.Table, Parent: r.Parent}
-		if a.lists[l] != nil {
-			a.lists[l][r.Key] = true
-		}
-		if !a.refused[l] {
-			ref := cdc.Ref{Table: r.Table, Key: r.Key}
-			a.served[ref] = append(a.served[ref], r.Parent)
+		if keys, ok := a.lists[l]; ok {
+			if keys == nil {
+				keys = map[string]bool{}
+				a.lists[l] = keys
+			}
+			keys[r.Key] = true
 		}
 	}
 	for _, gone := range a.u.Gone {
@@ -213,14 +229,14 @@ func (a *adding) gone(g cdc.Gone) error {
 
 // otherParent says whether the unit shows the row under a parent other than from.
 func (a *adding) otherParent(ref cdc.Ref, from string) bool {
-	return slices.ContainsFunc(a.served[ref], func(p string) bool { return p != from })
+	return slices.ContainsFunc(a.servedBy(ref), func(p string) bool { return p != from })
 }
 
 // claimantsRead says whether the unit holds the lists of all claimants.
 func (a *adding) claimantsRead(table string, rec *state.Record) bool {
 	for _, c := range rec.Claimants {
 		l := cdc.List{Table: table, Parent: c}
-		if a.lists[l] == nil || a.refused[l] {
+		if _, read := a.lists[l]; !read || a.refused[l] {
 			return false
 		}
 	}
@@ -239,7 +255,7 @@ func (a *adding) delete(t *Table, ref cdc.Ref, rec *state.Record, at time.Time) 
 	wait := false
 	for _, name := range t.Children {
 		l := cdc.List{Table: name, Parent: ref.Key}
-		children, err := a.rows.childrenOf(l)
+		children, err := a.rows.childrenOf(l, nil)
 		if err != nil {
 			return err
 		}
@@ -255,7 +271,7 @@ func (a *adding) delete(t *Table, ref cdc.Ref, rec *state.Record, at time.Time) 
 				under[name] = append(under[name], c)
 			}
 		}
-		claims, err := a.rows.claimedBy(l)
+		claims, err := a.rows.claimedBy(l, nil)
 		if err != nil {
 			return err
 		}
@@ -310,27 +326,23 @@ func (a *adding) complete(l cdc.List) error {
 	if err != nil {
 		return err
 	}
-	parent, err := a.rows.get(cdc.Ref{Table: t.Parent, Key: l.Parent})
+	parent, err := a.rows.parent(cdc.Ref{Table: t.Parent, Key: l.Parent})
 	if err != nil || parent == nil {
 		return err
 	}
-	children, err := a.rows.childrenOf(l)
+	missing, err := a.rows.childrenOf(l, a.lists[l])
 	if err != nil {
 		return err
 	}
-	for _, key := range sorted(children) {
-		if !a.lists[l][key] {
-			a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table, Key: key}, Parent: l.Parent, Missing: true, Claimants: children[key].Claimants})
-		}
+	for _, key := range sorted(missing) {
+		a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table, Key: key}, Parent: l.Parent, Missing: true, Claimants: missing[key].Claimants})
 	}
-	claims, err := a.rows.claimedBy(l)
+	claims, err := a.rows.claimedBy(l, a.lists[l])
 	if err != nil {
 		return err
 	}
 	for key, rec := range claims {
-		if !a.lists[l][key] {
-			a.unclaim(cdc.Ref{Table: l.Table, Key: key}, rec, l.Parent)
-		}
+		a.unclaim(cdc.Ref{Table: l.Table, Key: key}, rec, l.Parent)
 	}
 	a.memory.listed(l, a.u.Arrived)
 	return nil
@@ -397,6 +409,9 @@ func without(list []string, s string) []string {
 }
 
 func sorted(m map[string]*state.Record) []string {
+	if len(m) == 0 {
+		return nil
+	}
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

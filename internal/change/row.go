@@ -33,7 +33,8 @@ func (a *adding) row(r *cdc.Row) error {
 	if err != nil || orphan || a.refused[cdc.List{Table: r.Table, Parent: r.Parent}] {
 		return err
 	}
-	after, report, err := t.Codec.EncodeRow(nil, *r)
+	after, report, err := t.Codec.EncodeRow(a.encoded[:0], *r)
+	a.encoded = after
 	if errors.Is(err, avro.ErrNoKey) {
 		return a.letter(t, r, "the record has no primary key "+t.Key)
 	}
@@ -47,7 +48,7 @@ func (a *adding) row(r *cdc.Row) error {
 		return err
 	}
 	if rec == nil || rec.Row == nil {
-		return a.create(t, r, ref, after)
+		return a.create(t, r, ref, bytes.Clone(after))
 	}
 	before, err := t.Codec.Upgrade(rec.Schema, rec.Row)
 	if err != nil {
@@ -64,7 +65,7 @@ func (a *adding) row(r *cdc.Row) error {
 		a.again(cdc.Again{Ref: ref, Parent: r.Parent})
 		return nil
 	}
-	return a.update(t, r, ref, rec, before, after, private)
+	return a.update(t, r, ref, rec, before, bytes.Clone(after), private)
 }
 
 // drifted notes what did not fit the table's schema.
@@ -84,7 +85,7 @@ func (a *adding) parent(t *Table, r *cdc.Row) (private, orphan bool, err error) 
 	if t.Parent == "" {
 		return false, false, nil
 	}
-	parent, err := a.rows.get(cdc.Ref{Table: t.Parent, Key: r.Parent})
+	parent, err := a.rows.parent(cdc.Ref{Table: t.Parent, Key: r.Parent})
 	if err != nil || parent == nil || parent.Row == nil {
 		return false, true, err
 	}
@@ -104,7 +105,7 @@ func (a *adding) letsGo(ref cdc.Ref, rec *state.Record) bool {
 	for _, g := range a.u.Gone {
 		owner := g.Table == a.tables[ref.Table].Parent && g.Key == rec.Parent
 		if g.Ref == ref && g.From == rec.Parent || owner {
-			return !slices.Contains(a.served[ref], rec.Parent)
+			return !slices.Contains(a.servedBy(ref), rec.Parent)
 		}
 	}
 	return false
