@@ -18,6 +18,9 @@ const (
 	parentAttempts = 5
 	// backlogBatch is how many parents are taken from the state at a time.
 	backlogBatch = 500
+	// mostUncommitted bounds the parents whose lists were read and wait for their commit.
+	// A commit takes as long for a thousand lists as for one, and requests go on meanwhile.
+	mostUncommitted = 1_000
 	// cursorInterval is the least time between two writes of a cursor that moves.
 	cursorInterval = time.Second
 )
@@ -38,6 +41,8 @@ type pursuit struct {
 	done     map[int64]bool
 	inFlight map[string]bool
 	outcomes chan outcome
+	// reading is the number of those in flight whose lists are not with the writer yet.
+	reading int
 	// fresh holds, for parents read out of turn, the LSN up to which they are done.
 	fresh map[string]int64
 	// retry are parents set aside that are to be asked for once more.
@@ -65,6 +70,10 @@ type outcome struct {
 	key string
 	// lsn is the parent's place in the backlog; 0 if it was read out of turn.
 	lsn int64
+	// submitted says that the list is with the writer, and nothing more.
+	submitted bool
+	// unread says that it never was.
+	unread bool
 	// seen is the LSN of the state before the list was asked for.
 	seen int64
 	// aside says that the list could not be read, though others could.
@@ -87,7 +96,9 @@ func (f *follower) follow(ctx context.Context, until <-chan struct{}) error {
 	err := p.run(ctx, until)
 	cancel()
 	for len(p.inFlight) > 0 {
-		delete(p.inFlight, (<-p.outcomes).key)
+		if o := <-p.outcomes; !o.submitted {
+			delete(p.inFlight, o.key)
+		}
 	}
 	return err
 }
@@ -168,7 +179,7 @@ func (p *pursuit) ended(ctx context.Context) error {
 
 // dispatch starts to read the next parent, if there is one and a slot is free.
 func (p *pursuit) dispatch(ctx context.Context) (started bool, err error) {
-	if len(p.inFlight) >= p.f.e.Concurrency {
+	if p.reading >= p.f.e.Concurrency || len(p.inFlight) >= mostUncommitted {
 		return false, nil
 	}
 	for {
@@ -242,19 +253,25 @@ func (p *pursuit) refill() (err error) {
 
 func (p *pursuit) start(ctx context.Context, key string, lsn int64, class cdc.Class) {
 	p.inFlight[key] = true
-	o := outcome{key: key, lsn: lsn, seen: p.f.e.State.LSN()}
+	p.reading++
+	o := outcome{key: key, lsn: lsn, seen: p.f.e.State.LSN(), unread: true}
 	go func() {
-		o.aside, o.err = p.read(ctx, key, class)
+		o.aside, o.err = p.read(ctx, key, class, func() {
+			if o.unread {
+				o.unread = false
+				p.outcomes <- outcome{key: key, submitted: true}
+			}
+		})
 		p.outcomes <- o
 	}()
 }
 
 // read reads and commits one parent's list, with patience. aside says that only this
 // parent cannot be read.
-func (p *pursuit) read(ctx context.Context, key string, class cdc.Class) (aside bool, err error) {
+func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, submitted func()) (aside bool, err error) {
 	before := p.reads.Load()
 	for attempt := 1; ; attempt++ {
-		err := p.f.one(ctx, key, class)
+		err := p.f.one(ctx, key, class, submitted)
 		switch {
 		case err == nil:
 			p.reads.Add(1)
@@ -273,6 +290,12 @@ func (p *pursuit) read(ctx context.Context, key string, class cdc.Class) (aside 
 
 // settled takes note of an outcome.
 func (p *pursuit) settled(ctx context.Context, o outcome) error {
+	if o.submitted || o.unread {
+		p.reading--
+	}
+	if o.submitted {
+		return nil
+	}
 	delete(p.inFlight, o.key)
 	if o.err != nil {
 		return o.err

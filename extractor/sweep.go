@@ -330,7 +330,7 @@ func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 	for _, parent := range parents {
 		g.Go(func() error {
 			for attempt := 1; ; attempt++ {
-				err := f.one(ctx, parent, cdc.ClassSweep)
+				err := f.one(ctx, parent, cdc.ClassSweep, func() {})
 				switch {
 				case err == nil:
 					return nil
