@@ -470,3 +470,16 @@ func TestATinyRateDoesNotSpin(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkLimiter is what a request that need not wait costs.
+func BenchmarkLimiter(b *testing.B) {
+	l := newLimiter(1e12, 1<<30, 16)
+	time.Sleep(time.Millisecond)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := l.acquire(b.Context(), cdc.ClassLoad); err != nil {
+			b.Fatal(err)
+		}
+		l.release()
+	}
+}
