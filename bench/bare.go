@@ -41,7 +41,7 @@ func (w *workload) bare(ctx context.Context, perTransaction int) (eventsPerSecon
 		"zstd": kgo.ZstdCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "gzip": kgo.GzipCompression(), "none": kgo.NoCompression(),
 	}[w.o.compression]
 	cl, err := kgo.NewClient(seeds, kgo.TransactionalID(w.prefix+"-bare"), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(compression),
-		kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchMaxBytes(8<<20), kgo.MaxBufferedRecords(1<<20), kgo.TransactionTimeout(time.Minute))
+		kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchMaxBytes(8<<20), kgo.MaxBufferedRecords(1<<20), kgo.TransactionTimeout(time.Minute), kgo.UnknownTopicRetries(100))
 	if err != nil {
 		return 0, err
 	}

@@ -119,7 +119,7 @@ func (s *Store) open() error {
 		Cache: cache, MemTableSize: memTableSize, Logger: quiet{},
 		// Found in the background; whoever reads the file finds it, too.
 		EventListener:               &pebble.EventListener{DataCorruption: func(pebble.DataCorruptionInfo) {}},
-		MemTableStopWritesThreshold: 4, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
+		MemTableStopWritesThreshold: 2, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
