@@ -54,6 +54,8 @@ type Letter struct {
 type Put struct {
 	cdc.Ref
 	Record *state.Record
+	// Was is the record as it was before the group, nil if there was none.
+	Was *state.Record
 }
 
 // Group collects what one transaction will hold.
@@ -91,7 +93,7 @@ func (g *Group) LSN() int64 { return g.lsn }
 func (g *Group) Puts() []Put {
 	out := make([]Put, len(g.rows.order))
 	for i, ref := range g.rows.order {
-		out[i] = Put{Ref: ref, Record: g.rows.records[ref]}
+		out[i] = Put{Ref: ref, Record: g.rows.records[ref], Was: g.rows.was[ref]}
 	}
 	return out
 }
@@ -205,7 +207,7 @@ func (a *adding) gone(g cdc.Gone) error {
 			a.memory.wrote(g.Ref, a.u.Arrived)
 		}
 		if rec != nil {
-			a.rows.put(g.Ref, nil) // only a dead letter was known of it
+			a.rows.put(g.Ref, rec, nil) // only a dead letter was known of it
 		}
 		return nil
 	}
@@ -302,7 +304,7 @@ func (a *adding) delete(t *Table, ref cdc.Ref, rec *state.Record, at time.Time) 
 		at = a.readAt()
 	}
 	a.emit(t, ref.Key, avro.Delete, before, nil, at)
-	a.rows.put(ref, nil)
+	a.rows.put(ref, rec, nil)
 	a.memory.wrote(ref, a.u.Arrived)
 	return nil
 }
@@ -314,7 +316,7 @@ func (a *adding) unclaim(ref cdc.Ref, rec *state.Record, parent string) {
 	}
 	next := *rec
 	next.Claimants = without(rec.Claimants, parent)
-	a.rows.put(ref, &next)
+	a.rows.put(ref, rec, &next)
 }
 
 // complete checks a complete list against the rows that are known of it.
@@ -397,7 +399,7 @@ func (a *adding) letter(t *Table, r *cdc.Row, reason string) error {
 		next = *rec
 	}
 	next.DeadHash = hash[:]
-	a.rows.put(ref, &next)
+	a.rows.put(ref, rec, &next)
 	a.Letters = append(a.Letters, Letter{Table: t, Key: r.Key, Parent: r.Parent, Reason: reason, Row: body, ReadAt: a.readAt()})
 	return nil
 }

@@ -20,6 +20,7 @@ type overlay struct {
 	base    Rows
 	records map[cdc.Ref]*state.Record // nil: deleted
 	order   []cdc.Ref                 // refs in records, in the order of their first change
+	was     map[cdc.Ref]*state.Record // refs in records, as the base has them
 	// children and claims hold the keys that were put under a parent in this group.
 	// They may have left it again.
 	children, claims map[cdc.List]map[string]bool
@@ -38,6 +39,7 @@ func newOverlay(base Rows) *overlay {
 	return &overlay{
 		base:     base,
 		records:  map[cdc.Ref]*state.Record{},
+		was:      map[cdc.Ref]*state.Record{},
 		children: map[cdc.List]map[string]bool{},
 		claims:   map[cdc.List]map[string]bool{},
 		parents:  map[string]looked{},
@@ -71,9 +73,11 @@ func (o *overlay) get(ref cdc.Ref) (*state.Record, error) {
 	return &rec, nil
 }
 
-func (o *overlay) put(ref cdc.Ref, rec *state.Record) {
+// put replaces the record that get has returned.
+func (o *overlay) put(ref cdc.Ref, was, rec *state.Record) {
 	if _, ok := o.records[ref]; !ok {
 		o.order = append(o.order, ref)
+		o.was[ref] = was
 	}
 	o.records[ref] = rec
 	if rec == nil {

@@ -48,7 +48,7 @@ func (a *adding) row(r *cdc.Row) error {
 		return err
 	}
 	if rec == nil || rec.Row == nil {
-		return a.create(t, r, ref, bytes.Clone(after))
+		return a.create(t, r, ref, rec, bytes.Clone(after))
 	}
 	before, err := t.Codec.Upgrade(rec.Schema, rec.Row)
 	if err != nil {
@@ -119,11 +119,11 @@ func (a *adding) claim(ref cdc.Ref, rec *state.Record, parent string) error {
 	next := *rec
 	next.Claimants = append(slices.Clone(rec.Claimants), parent)
 	slices.Sort(next.Claimants)
-	a.rows.put(ref, &next)
+	a.rows.put(ref, rec, &next)
 	return nil
 }
 
-func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, after []byte) error {
+func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, was *state.Record, after []byte) error {
 	if a.memory.overtaken(ref, a.u.Sent) {
 		a.again(cdc.Again{Ref: ref, Parent: r.Parent})
 		return nil
@@ -136,7 +136,7 @@ func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, after []byte) error {
 		op, at = avro.Read, a.readAt()
 	}
 	a.emit(t, ref.Key, op, nil, after, at)
-	a.write(t, r, ref, after, true, 0, nil)
+	a.write(t, r, ref, was, after, true, 0, nil)
 	return nil
 }
 
@@ -165,12 +165,12 @@ func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, be
 	default:
 		a.emit(t, ref.Key, avro.Update, before, after, at)
 	}
-	a.write(t, r, ref, after, follow, rec.FollowLSN, without(rec.Claimants, r.Parent))
+	a.write(t, r, ref, rec, after, follow, rec.FollowLSN, without(rec.Claimants, r.Parent))
 	return nil
 }
 
 // write puts the row that was just emitted into the state.
-func (a *adding) write(t *Table, r *cdc.Row, ref cdc.Ref, after []byte, follow bool, followed int64, claimants []string) {
+func (a *adding) write(t *Table, r *cdc.Row, ref cdc.Ref, was *state.Record, after []byte, follow bool, followed int64, claimants []string) {
 	rec := &state.Record{
 		Schema: t.Codec.Version(), Parent: r.Parent, Claimants: claimants,
 		LSN: a.lsn, FollowLSN: a.lsn, ReadAt: a.readAt(), Row: after,
@@ -184,7 +184,7 @@ func (a *adding) write(t *Table, r *cdc.Row, ref cdc.Ref, after []byte, follow b
 			a.result.Touched = append(a.result.Touched, ref)
 		}
 	}
-	a.rows.put(ref, rec)
+	a.rows.put(ref, was, rec)
 	a.memory.wrote(ref, a.u.Arrived)
 }
 

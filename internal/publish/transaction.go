@@ -212,13 +212,7 @@ func (t *transaction) store(g *change.Group) (err error) {
 	defer func() { err = errors.Join(err, b.Close()) }()
 	if g != nil {
 		for _, p := range g.Puts() {
-			var err error
-			if p.Record == nil {
-				err = b.Delete(p.Table, p.Key)
-			} else {
-				err = b.Put(p.Table, p.Key, *p.Record)
-			}
-			if err != nil {
+			if err := b.Replace(p.Table, p.Key, p.Was, p.Record); err != nil {
 				return err
 			}
 		}
