@@ -157,6 +157,9 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			v.page.Sent, v.page.Arrived, v.page.Key = a.sent, a.arrived, a.key
 			return v.page, nil
 		case giveUp:
+			if a.err == nil { // 404 is an answer, too
+				c.limiter.succeeded(a.granted)
+			}
 			return cdc.Page{Key: a.key}, v.err
 		case follow:
 			k.url = v.location
@@ -172,7 +175,7 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			c.counts.rateLimited()
 			if pause, began := c.limiter.throttled(a.granted, v.after); began {
 				c.counts.paused()
-				c.log.Warn("Lever answers 429 Too Many Requests; all requests wait, then go on at half the rate",
+				c.log.Warn("Lever answers 429 Too Many Requests; all requests wait, then go on more slowly; does another program use the same key?",
 					"path", k.path, "pause", pause.Round(time.Millisecond))
 			}
 		case tryAgain:
