@@ -83,9 +83,6 @@ type Codec struct {
 
 	// versions are the row codecs of all released schema versions, oldest first.
 	versions []rowCodec
-	key      *goavro.Codec
-	// tail encodes what follows the row, or the two rows, in an event.
-	tail *goavro.Codec
 }
 
 // rowCodec encodes and decodes the Value record of one schema version.
@@ -116,6 +113,9 @@ func newCodec(files fs.FS, t cdc.Table, topic string, f Format, k KeyFormat) (*C
 		if err != nil {
 			return nil, fmt.Errorf("schema version %d: %w", i+1, err)
 		}
+		if last := len(row.schema.fields) - 1; last < 0 || row.schema.fields[last].name != extraField {
+			return nil, fmt.Errorf("schema version %d: its last field must be %s", i+1, extraField)
+		}
 		c.versions = append(c.versions, row)
 	}
 	newest := texts[len(texts)-1]
@@ -132,12 +132,9 @@ func newCodec(files fs.FS, t cdc.Table, topic string, f Format, k KeyFormat) (*C
 	} else {
 		c.valueSchema = envelopeSchema(ns, t.Name, newest, tail)
 	}
-	if c.tail, err = goavro.NewCodec(recordText{Type: "record", Name: "Tail", Fields: tail}.String()); err != nil {
-		return nil, err
-	}
 	if k == KeyAvro {
 		c.keySchema = keySchema(ns, t.Name, t.Key)
-		if c.key, err = goavro.NewCodec(c.keySchema); err != nil {
+		if _, err := goavro.NewCodec(c.keySchema); err != nil {
 			return nil, err
 		}
 	}
@@ -189,18 +186,14 @@ func (c *Codec) EncodeRow(dst []byte, r cdc.Row) ([]byte, Report, error) {
 		return dst, Report{}, ErrNoKey
 	}
 	row := c.current()
-	v := conversion{}
-	native, err := v.row(row.schema, &c.table, &r)
-	if c.dropExtra && err == nil {
-		native[extraField] = nil
-	}
-	if err != nil {
-		return dst, v.report, errors.New("encode a row: its unknown fields are no JSON")
-	}
-	out, err := row.BinaryFromNative(dst, native)
-	if err != nil {
-		// goavro's errors may quote values.
+	var path [8]step
+	v := conversion{path: path[:0], dropExtra: c.dropExtra}
+	out, err := v.row(dst, row.schema, &c.table, &r)
+	switch {
+	case errors.Is(err, errUnfit):
 		return dst, v.report, errors.New("encode a row: it does not fit its schema")
+	case err != nil:
+		return dst, v.report, errors.New("encode a row: its unknown fields are no JSON")
 	}
 	return out, v.report, nil
 }
@@ -242,38 +235,58 @@ func (c *Codec) AppendKey(dst []byte, key string) []byte {
 	return append(dst, key...)
 }
 
-// AppendEvent appends the record value of an event to dst.
-func (c *Codec) AppendEvent(dst []byte, e Event) ([]byte, error) {
+// AppendEvent appends the record value of an event to dst: the rows as they are, and the
+// fields that follow them as tailFields, or flatFields, has them.
+func (c *Codec) AppendEvent(dst []byte, e Event) []byte {
 	dst = header(dst, c.valueID)
 	if c.format == Flat {
-		row := e.After
-		if e.Op == Delete {
-			row = e.Before
-		}
-		return c.tail.BinaryFromNative(append(dst, row...), map[string]any{
-			"__op": string(e.Op), "__deleted": e.Op == Delete,
-			"__source_ts_ms": e.SourceTime.UnixMilli(), "__lsn": e.LSN,
-		})
+		return c.appendFlat(dst, &e)
 	}
 	dst = nullable(nullable(dst, e.Before), e.After)
-	long := func(n int64) map[string]any { return map[string]any{"long": n} }
-	sourceMillis, millis := e.SourceTime.UnixMilli(), e.Time.UnixMilli()
-	return c.tail.BinaryFromNative(dst, map[string]any{
-		"source": map[string]any{
-			"version": e.Version, "connector": "lever", "name": c.prefix, "ts_ms": sourceMillis,
-			"snapshot": map[string]any{"string": e.Snapshot}, "db": e.Account, "sequence": nil,
-			"ts_us": long(sourceMillis * 1000), "ts_ns": nil, "schema": "lever", "table": c.table.Name,
-			"txId": nil, "lsn": long(e.LSN), "xmin": nil,
-		},
-		"transaction": nil, "op": string(e.Op),
-		"ts_ms": long(millis), "ts_us": long(e.Time.UnixMicro()), "ts_ns": nil,
-	})
+	sourceMillis := e.SourceTime.UnixMilli()
+	dst = appendString(dst, e.Version)
+	dst = appendString(dst, "lever")
+	dst = appendString(dst, c.prefix)
+	dst = binary.AppendVarint(dst, sourceMillis)
+	dst = appendString(append(dst, firstBranch), e.Snapshot)
+	dst = appendString(dst, e.Account)
+	dst = append(dst, firstBranch) // sequence
+	dst = appendLong(dst, sourceMillis*1000)
+	dst = append(dst, firstBranch) // ts_ns
+	dst = appendString(dst, "lever")
+	dst = appendString(dst, c.table.Name)
+	dst = append(dst, firstBranch) // txId
+	dst = appendLong(dst, e.LSN)
+	dst = append(dst, firstBranch) // xmin
+	dst = append(dst, firstBranch) // transaction
+	dst = appendString(dst, string(e.Op))
+	dst = appendLong(dst, e.Time.UnixMilli())
+	dst = appendLong(dst, e.Time.UnixMicro())
+	return append(dst, firstBranch) // ts_ns
+}
+
+func (c *Codec) appendFlat(dst []byte, e *Event) []byte {
+	row, deleted := e.After, byte(0)
+	if e.Op == Delete {
+		row, deleted = e.Before, 1
+	}
+	dst = appendString(append(dst, row...), string(e.Op))
+	dst = binary.AppendVarint(append(dst, deleted), e.SourceTime.UnixMilli())
+	return binary.AppendVarint(dst, e.LSN)
+}
+
+// The branches of a union with two, as they are written.
+const firstBranch, secondBranch = 0, 2
+
+// appendLong appends a number whose schema is ["null","long"].
+func appendLong(dst []byte, n int64) []byte {
+	return binary.AppendVarint(append(dst, secondBranch), n)
 }
 
 // nullable appends an optional row: the union's branch, then the row.
 func nullable(dst, row []byte) []byte {
 	if row == nil {
-		return append(dst, 0)
+		return append(dst, firstBranch)
 	}
-	return append(append(dst, 2), row...)
+	return append(append(dst, secondBranch), row...)
 }

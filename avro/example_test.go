@@ -34,15 +34,11 @@ func Example() {
 	}
 	fmt.Println("not in the schema:", report.Paths())
 
-	event, err := codec.AppendEvent(nil, avro.Event{
+	event := codec.AppendEvent(nil, avro.Event{
 		Op: avro.Create, After: row, LSN: 1795460862043001, Snapshot: "false",
 		Time: time.UnixMilli(1795460862050), SourceTime: time.UnixMilli(1795460862000),
 		Account: "default", Version: "v1.0.0",
 	})
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
 	decoder := avro.NewDecoder(func(context.Context, int) (string, error) { return codec.ValueSchema(), nil })
 	value, err := decoder.Decode(context.Background(), event)
 	if err != nil {

@@ -2,9 +2,12 @@ package avro
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -12,189 +15,280 @@ import (
 	"github.com/leverstream/leverstream/internal/cdc"
 )
 
-// extraField is the field of every row that holds what found no place in the others.
+// extraField is the field of every row that holds what found no place in the others. It
+// is the schema's last, because only then is everything known that belongs into it.
 const extraField = "_extra"
 
-// A conversion makes goavro's native value of a Lever record, driven by the schema:
-// goavro silently ignores names that the schema lacks.
+// The two fields of a requisition's total, which is a number or "unlimited".
+const totalField, infiniteField, unlimited = "headcountTotal", "headcountInfinite", "unlimited"
+
+// errUnfit says that a field is missing which the schema wants.
+var errUnfit = errors.New("a field is missing that cannot be null")
+
+// A conversion writes a Lever record in Avro's binary form, driven by the schema, and
+// collects what does not fit it. It writes the bytes itself: every row of every read goes
+// through here, changed or not, and by way of the maps that a general codec takes it costs
+// ten times as much (docs/performance.md). The tests compare the bytes with goavro's.
 type conversion struct {
-	extra  map[string]any
-	report Report
+	extra map[string]any
+	// dropExtra leaves it out.
+	dropExtra bool
+	report    Report
+	// path is the place in the record. It becomes text only where something did not fit.
+	path []step
+	// missing says that a field is null which cannot be.
+	missing bool
 }
 
-// at is a place in a record. Paths become text only where something did not fit.
-type at struct {
-	up    *at
-	name  string
-	index int // of an array's item; -1 for a field
+// A step leads to a field or, if field is empty, to an item of a list.
+type step struct {
+	field string
+	item  int
 }
 
-// path returns the place as text, for example "stageChanges[1].bar"; with items
+// place is the path of a field as text, for example "stageChanges[1].bar"; with items
 // false, without the numbers of the items.
-func (a *at) path(items bool) string {
+func (c *conversion) place(field string, items bool) string {
 	var b strings.Builder
-	a.write(&b, items)
-	return b.String()
-}
-
-func (a *at) write(b *strings.Builder, items bool) {
-	if a == nil {
-		return
-	}
-	a.up.write(b, items)
-	switch {
-	case a.index >= 0 && items:
-		b.WriteString("[" + strconv.Itoa(a.index) + "]")
-	case a.index >= 0:
-		b.WriteString("[]")
-	default:
+	name := func(field string) {
 		if b.Len() > 0 {
 			b.WriteByte('.')
 		}
-		b.WriteString(a.name)
+		b.WriteString(field)
 	}
-}
-
-// row converts a whole row.
-func (c *conversion) row(s *schema, t *cdc.Table, r *cdc.Row) (map[string]any, error) {
-	native := c.record(s, r.Fields, nil)
-	native[t.Key] = r.Key
-	for _, name := range t.ParentFields {
-		if i, ok := s.index[name]; ok && native[name] == nil {
-			native[name] = map[string]any{s.fields[i].value().branch(): r.Parent}
+	for _, s := range c.path {
+		switch {
+		case s.item < 0:
+			name(s.field)
+		case items:
+			b.WriteString("[" + strconv.Itoa(s.item) + "]")
+		default:
+			b.WriteString("[]")
 		}
 	}
-	headcount(s, native, c)
-	native[extraField] = nil
-	if len(c.extra) > 0 {
-		text, err := canonical(c.extra)
-		if err != nil {
-			return nil, err
+	name(field)
+	return b.String()
+}
+
+// row appends a whole row.
+func (c *conversion) row(dst []byte, s *schema, t *cdc.Table, r *cdc.Row) ([]byte, error) {
+	_, counts := s.index[infiniteField]
+	infinite := counts && r.Fields[totalField] == unlimited
+	known := 0
+	for i := range s.fields {
+		f := &s.fields[i]
+		raw, ok := r.Fields[f.name]
+		if ok && f.name != extraField {
+			known++
 		}
-		native[extraField] = map[string]any{"string": string(text)}
+		var null bool
+		before := len(dst)
+		switch {
+		case f.name == extraField:
+			c.unknown(s, r.Fields, known)
+			text, err := c.extraText()
+			if err != nil {
+				return dst, err
+			}
+			dst = f.appendText(dst, text)
+			continue
+		case infinite && f.name == totalField:
+			raw = nil
+		}
+		dst, null = c.field(dst, f, raw)
+		switch {
+		case f.name == t.Key:
+			dst = f.appendText(dst[:before], []byte(r.Key))
+		case infinite && f.name == infiniteField:
+			dst = append(f.appendBranch(dst[:before]), 1)
+		case null && slices.Contains(t.ParentFields, f.name):
+			dst = f.appendText(dst[:before], []byte(r.Parent))
+		case null && !f.nullable():
+			c.missing = true
+		}
 	}
-	return native, nil
+	if c.missing {
+		return dst, errUnfit
+	}
+	return dst, nil
 }
 
-// headcount reads the total of a requisition, which is a number or "unlimited".
-func headcount(s *schema, native map[string]any, c *conversion) {
-	const total, infinite = "headcountTotal", "headcountInfinite"
-	if _, ok := s.index[infinite]; !ok || c.extra[total] != "unlimited" {
-		return
+// extraText is what did not fit as canonical JSON; nil if everything did.
+func (c *conversion) extraText() ([]byte, error) {
+	if len(c.extra) == 0 || c.dropExtra {
+		return nil, nil
 	}
-	delete(c.extra, total)
-	delete(c.report.paths, total)
-	c.report.Mistyped--
-	native[infinite] = map[string]any{"boolean": true}
+	return appendCanonical(nil, c.extra)
 }
 
-// record converts an object; what the schema does not know becomes extra.
-func (c *conversion) record(s *schema, m map[string]any, where *at) map[string]any {
-	native := make(map[string]any, len(s.fields))
-	found := 0
+// record appends an object inside a row; what the schema does not know becomes extra.
+func (c *conversion) record(dst []byte, s *schema, m map[string]any) []byte {
+	known := 0
 	for i := range s.fields {
 		f := &s.fields[i]
 		raw, ok := m[f.name]
-		if !ok || f.name == extraField && where == nil {
-			native[f.name] = nil
-			continue
+		if ok {
+			known++
 		}
-		found++
-		if raw == nil {
-			native[f.name] = nil
-			continue
-		}
-		t := f.value()
-		place := at{up: where, name: f.name, index: -1}
-		v, ok := c.value(t, raw, &place)
-		switch {
-		case !ok:
-			c.put(&place, raw)
-			c.report.Mistyped++
-			native[f.name] = nil
-		case f.kind == "union":
-			native[f.name] = map[string]any{t.branch(): v}
-		default:
-			native[f.name] = v
+		var null bool
+		if dst, null = c.field(dst, f, raw); null && !f.nullable() {
+			c.missing = true
 		}
 	}
-	if found == len(m) {
-		return native
-	}
-	for name, raw := range m {
-		if _, known := s.index[name]; raw == nil || known && (name != extraField || where != nil) {
-			continue
-		}
-		c.put(&at{up: where, name: name, index: -1}, raw)
-		c.report.Unknown++
-	}
-	return native
+	c.unknown(s, m, known)
+	return dst
 }
 
-func (c *conversion) put(place *at, raw any) {
+// unknown puts the fields aside that the schema does not know, unless it knows as many as
+// there are.
+func (c *conversion) unknown(s *schema, m map[string]any, known int) {
+	if known == len(m) {
+		return
+	}
+	for name, raw := range m {
+		if _, is := s.index[name]; raw == nil || is && (name != extraField || len(c.path) > 0) {
+			continue
+		}
+		c.put(name, raw)
+		c.report.Unknown++
+	}
+}
+
+// field appends the value of a field, or null if it has not the schema's type.
+func (c *conversion) field(dst []byte, f *field, raw any) (out []byte, null bool) {
+	if raw == nil {
+		return f.appendNull(dst), true
+	}
+	before := len(dst)
+	c.path = append(c.path, step{field: f.name, item: -1})
+	dst, ok := c.value(f.appendBranch(dst), f.value(), raw)
+	c.path = c.path[:len(c.path)-1]
+	if !ok {
+		c.put(f.name, raw)
+		c.report.Mistyped++
+		return f.appendNull(dst[:before]), true
+	}
+	return dst, false
+}
+
+func (c *conversion) put(field string, raw any) {
 	if c.extra == nil {
 		c.extra = map[string]any{}
 	}
-	c.extra[place.path(true)] = raw
-	c.report.note(place.path(false))
+	c.extra[c.place(field, true)] = raw
+	c.report.note(c.place(field, false))
 }
 
-// value converts a value that is not null; ok is false if it has not the type.
-func (c *conversion) value(s *schema, raw any, where *at) (native any, ok bool) {
+// value appends a value that is not null; ok is false if it has not the type.
+func (c *conversion) value(dst []byte, s *schema, raw any) (out []byte, ok bool) {
 	switch s.kind {
 	case "boolean":
-		native, ok = raw.(bool)
+		b, ok := raw.(bool)
+		if b {
+			return append(dst, 1), ok
+		}
+		return append(dst, 0), ok
 	case "long":
-		return integer(raw)
+		n, ok := integer(raw)
+		return binary.AppendVarint(dst, n), ok
 	case "double":
-		return float(raw)
+		f, ok := float(raw)
+		return binary.LittleEndian.AppendUint64(dst, math.Float64bits(f)), ok
 	case "string":
 		if s.json {
-			text, err := canonical(raw)
-			return string(text), err == nil
+			return appendJSON(dst, raw)
 		}
-		var text string
-		if text, ok = raw.(string); ok && !utf8.ValidString(text) {
+		text, ok := raw.(string)
+		if ok && !utf8.ValidString(text) {
 			text = strings.ToValidUTF8(text, "\uFFFD")
 			c.report.Sanitized++
 		}
-		native = text
+		return appendString(dst, text), ok
 	case "record":
-		var m map[string]any
-		if m, ok = raw.(map[string]any); ok {
-			native = c.record(s, m, where)
+		m, ok := raw.(map[string]any)
+		if !ok {
+			return dst, false
 		}
+		return c.record(dst, s, m), true
 	case "array":
-		var list []any
-		if list, ok = raw.([]any); ok {
-			return c.array(s, list, where)
+		list, ok := raw.([]any)
+		if !ok {
+			return dst, false
 		}
+		return c.array(dst, s, list)
 	}
-	return native, ok
+	return dst, false
 }
 
-// array converts a list. Items are not nullable: if one has not the type, the whole
-// list has not.
-func (c *conversion) array(s *schema, list []any, where *at) (any, bool) {
-	items := make([]any, len(list))
-	inner := conversion{}
-	for i, raw := range list {
-		v, ok := inner.value(s.items, raw, &at{up: where, index: i})
-		if !ok {
-			return nil, false
-		}
-		items[i] = v
+// array appends a list, as one block. Items are not nullable: if one has not the type,
+// the whole list has not.
+func (c *conversion) array(dst []byte, s *schema, list []any) (out []byte, ok bool) {
+	if len(list) == 0 {
+		return append(dst, 0), true
 	}
+	dst = binary.AppendVarint(dst, int64(len(list)))
+	inner := conversion{path: c.path}
+	for i, raw := range list {
+		inner.path = append(inner.path[:len(c.path)], step{item: i})
+		if dst, ok = inner.value(dst, s.items, raw); !ok {
+			return dst, false
+		}
+	}
+	c.missing = c.missing || inner.missing
 	c.report.Add(inner.report)
 	if len(inner.extra) > 0 && c.extra == nil {
 		c.extra = map[string]any{}
 	}
 	maps.Copy(c.extra, inner.extra)
-	return items, true
+	return append(dst, 0), true
+}
+
+func (f *field) nullable() bool { return f.kind == "union" && f.null >= 0 }
+
+// appendNull appends null, if the field may be that.
+func (f *field) appendNull(dst []byte) []byte {
+	if !f.nullable() {
+		return dst
+	}
+	return binary.AppendVarint(dst, int64(f.null))
+}
+
+// appendBranch appends the branch of a value that is not null, if the field is a union.
+func (f *field) appendBranch(dst []byte) []byte {
+	if f.kind != "union" {
+		return dst
+	}
+	return binary.AppendVarint(dst, int64(f.notNull))
+}
+
+// appendText appends text as the value of the field, null for nil.
+func (f *field) appendText(dst, text []byte) []byte {
+	if text == nil {
+		return f.appendNull(dst)
+	}
+	return appendString(f.appendBranch(dst), text)
+}
+
+// appendString appends Avro's form of a string: its length, then its bytes.
+func appendString[T string | []byte](dst []byte, text T) []byte {
+	return append(binary.AppendVarint(dst, int64(len(text))), text...)
+}
+
+// appendJSON appends the canonical JSON of a value as a string.
+func appendJSON(dst []byte, raw any) (out []byte, ok bool) {
+	// Its length comes first, and is known last: it is written behind, then moved.
+	before := len(dst)
+	dst, err := appendCanonical(dst, raw)
+	if err != nil {
+		return dst, false
+	}
+	var length [binary.MaxVarintLen64]byte
+	n := binary.PutVarint(length[:], int64(len(dst)-before))
+	return slices.Insert(dst, before, length[:n]...), true
 }
 
 // integer reads a whole number, which Lever also serves as a decimal string.
-func integer(raw any) (any, bool) {
+func integer(raw any) (n int64, ok bool) {
 	var text string
 	switch raw := raw.(type) {
 	case json.Number:
@@ -202,31 +296,31 @@ func integer(raw any) (any, bool) {
 	case string:
 		text = raw
 	default:
-		return nil, false
+		return 0, false
 	}
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil && text[0] != '+' {
 		return n, true
 	}
 	if _, isNumber := raw.(json.Number); !isNumber {
-		return nil, false
+		return 0, false
 	}
 	// A whole number may be written as 5.0 or 5e3.
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
-		return nil, false
+		return 0, false
 	}
 	return int64(f), true
 }
 
 // float reads a number that a double holds without loss of digits.
-func float(raw any) (any, bool) {
+func float(raw any) (f float64, ok bool) {
 	n, ok := raw.(json.Number)
 	if !ok {
-		return nil, false
+		return 0, false
 	}
 	f, err := strconv.ParseFloat(string(n), 64)
 	if err != nil {
-		return nil, false
+		return 0, false
 	}
 	digits := 0
 	for _, c := range string(n) {
@@ -236,19 +330,91 @@ func float(raw any) (any, bool) {
 	}
 	const always = 15 // decimal digits that every double keeps
 	if digits > always && strconv.FormatFloat(f, 'f', -1, 64) != string(n) {
-		return nil, false
+		return 0, false
 	}
 	return f, true
 }
 
-// canonical writes a JSON value so that equal values have equal text: sorted names, no
-// spaces, numbers as served.
-func canonical(v any) ([]byte, error) {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
+// appendCanonical appends a JSON value so that equal values have equal text: sorted
+// names, no spaces, numbers as served. The text is encoding/json's.
+func appendCanonical(dst []byte, v any) (out []byte, err error) {
+	switch v := v.(type) {
+	case nil:
+		return append(dst, "null"...), nil
+	case bool:
+		return strconv.AppendBool(dst, v), nil
+	case string:
+		return appendQuoted(dst, v)
+	case json.Number:
+		if plain(string(v)) {
+			return append(dst, v...), nil
+		}
+	case []any:
+		if v == nil {
+			break
+		}
+		dst = append(dst, '[')
+		for i, item := range v {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			if dst, err = appendCanonical(dst, item); err != nil {
+				return dst, err
+			}
+		}
+		return append(dst, ']'), nil
+	case map[string]any:
+		if v == nil {
+			break
+		}
+		var few [16]string // so that small objects need no memory for it
+		names := slices.AppendSeq(few[:0], maps.Keys(v))
+		slices.Sort(names)
+		dst = append(dst, '{')
+		for i, name := range names {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			if dst, err = appendQuoted(dst, name); err != nil {
+				return dst, err
+			}
+			dst = append(dst, ':')
+			if dst, err = appendCanonical(dst, v[name]); err != nil {
+				return dst, err
+			}
+		}
+		return append(dst, '}'), nil
+	}
+	return appendMarshalled(dst, v) // numbers are checked there
+}
+
+// plain says that a number is written with digits alone.
+func plain(n string) bool {
+	for i := range len(n) {
+		if n[i] < '0' || n[i] > '9' {
+			return false
+		}
+	}
+	return n != "" && (n[0] != '0' || len(n) == 1)
+}
+
+// appendQuoted appends a string as JSON.
+func appendQuoted(dst []byte, s string) ([]byte, error) {
+	for i := range len(s) {
+		if b := s[i]; b < ' ' || b > '~' || b == '"' || b == '\\' {
+			return appendMarshalled(dst, s)
+		}
+	}
+	return append(append(append(dst, '"'), s...), '"'), nil
+}
+
+// appendMarshalled appends what encoding/json makes of the value.
+func appendMarshalled(dst []byte, v any) ([]byte, error) {
+	b := bytes.NewBuffer(dst)
+	enc := json.NewEncoder(b)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {
-		return nil, err
+		return dst, err
 	}
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
 }

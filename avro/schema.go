@@ -23,6 +23,9 @@ type schema struct {
 	fields   []field
 	index    map[string]int // of fields, by name
 	branches []*schema      // of a union
+	// null and notNull are the branches of a nullable field: that of null, and the first
+	// other one.
+	null, notNull int
 }
 
 type field struct {
@@ -68,6 +71,9 @@ func (p *parser) parse(raw any, namespace string) (*schema, error) {
 			}
 			s.branches = append(s.branches, branch)
 		}
+		isNull := func(b *schema) bool { return b.kind == "null" }
+		s.null = slices.IndexFunc(s.branches, isNull)
+		s.notNull = max(slices.IndexFunc(s.branches, func(b *schema) bool { return !isNull(b) }), 0)
 		return s, nil
 	case map[string]any:
 		return p.object(raw, namespace)
@@ -164,11 +170,7 @@ func (s *schema) branch() string {
 // value is the type of a nullable field when it is not null.
 func (s *schema) value() *schema {
 	if s.kind == "union" {
-		for _, b := range s.branches {
-			if b.kind != "null" {
-				return b
-			}
-		}
+		return s.branches[s.notNull]
 	}
 	return s
 }

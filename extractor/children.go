@@ -154,8 +154,9 @@ func (f *follower) run(ctx context.Context, until <-chan struct{}) error {
 	return f.e.untilDone(ctx, f.loop(), func(ctx context.Context) error { return f.follow(ctx, nil) })
 }
 
-// one reads the parent's list once and commits it.
-func (f *follower) one(ctx context.Context, parent string, class cdc.Class) error {
+// one reads the parent's list once and commits it. submitted is called when the list is
+// with the writer.
+func (f *follower) one(ctx context.Context, parent string, class cdc.Class, submitted func()) error {
 	read := f.e.Clock.Begin()
 	defer f.e.Clock.End(read)
 	u := &cdc.Unit{Scan: f.loop().name}
@@ -163,7 +164,12 @@ func (f *follower) one(ctx context.Context, parent string, class cdc.Class) erro
 	if err := f.list(ctx, u, parent, class, class == cdc.ClassSweep); err != nil {
 		return err
 	}
-	return f.e.commit(ctx, u)
+	results, err := f.e.deliver(ctx, u)
+	if err != nil {
+		return err
+	}
+	submitted()
+	return f.e.settle(ctx, u, results, false)
 }
 
 // list adds the complete child list of a parent to the unit. Some servers answer 404

@@ -18,6 +18,9 @@ const (
 	parentAttempts = 5
 	// backlogBatch is how many parents are taken from the state at a time.
 	backlogBatch = 500
+	// mostUncommitted bounds the parents whose lists were read and wait for their commit.
+	// A commit takes as long for a thousand lists as for one, and requests go on meanwhile.
+	mostUncommitted = 1_000
 	// cursorInterval is the least time between two writes of a cursor that moves.
 	cursorInterval = time.Second
 )
@@ -38,6 +41,8 @@ type pursuit struct {
 	done     map[int64]bool
 	inFlight map[string]bool
 	outcomes chan outcome
+	// reading is the number of those in flight whose lists are not with the writer yet.
+	reading int
 	// fresh holds, for parents read out of turn, the LSN up to which they are done.
 	fresh map[string]int64
 	// retry are parents set aside that are to be asked for once more.
@@ -65,6 +70,10 @@ type outcome struct {
 	key string
 	// lsn is the parent's place in the backlog; 0 if it was read out of turn.
 	lsn int64
+	// submitted says that the list is with the writer, and nothing more.
+	submitted bool
+	// unread says that it never was.
+	unread bool
 	// seen is the LSN of the state before the list was asked for.
 	seen int64
 	// aside says that the list could not be read, though others could.
@@ -87,7 +96,9 @@ func (f *follower) follow(ctx context.Context, until <-chan struct{}) error {
 	err := p.run(ctx, until)
 	cancel()
 	for len(p.inFlight) > 0 {
-		delete(p.inFlight, (<-p.outcomes).key)
+		if o := <-p.outcomes; !o.submitted {
+			delete(p.inFlight, o.key)
+		}
 	}
 	return err
 }
@@ -102,12 +113,17 @@ func (p *pursuit) open() error {
 			return err
 		}
 		if i == 0 || s.LSN < p.cursor.LSN {
-			p.cursor.LSN = s.LSN
+			p.cursor.LSN, p.cursor.Read = s.LSN, s.Read
 		}
 		maps.Copy(p.cursor.Retry, s.Retry)
 		p.complete = p.complete && p.f.e.complete(t)
 	}
 	p.taken = p.cursor.LSN
+	read := p.cursor.Read
+	if p.complete {
+		read = p.f.e.State.Count(p.f.lead)
+	}
+	p.f.e.Status.listsRead(p.f.loop(), read)
 	p.retry = slices.Sorted(maps.Keys(p.cursor.Retry))
 	return nil
 }
@@ -163,7 +179,7 @@ func (p *pursuit) ended(ctx context.Context) error {
 
 // dispatch starts to read the next parent, if there is one and a slot is free.
 func (p *pursuit) dispatch(ctx context.Context) (started bool, err error) {
-	if len(p.inFlight) >= p.f.e.Concurrency {
+	if p.reading >= p.f.e.Concurrency || len(p.inFlight) >= mostUncommitted {
 		return false, nil
 	}
 	for {
@@ -237,23 +253,28 @@ func (p *pursuit) refill() (err error) {
 
 func (p *pursuit) start(ctx context.Context, key string, lsn int64, class cdc.Class) {
 	p.inFlight[key] = true
-	o := outcome{key: key, lsn: lsn, seen: p.f.e.State.LSN()}
+	p.reading++
+	o := outcome{key: key, lsn: lsn, seen: p.f.e.State.LSN(), unread: true}
 	go func() {
-		o.aside, o.err = p.read(ctx, key, class)
+		o.aside, o.err = p.read(ctx, key, class, func() {
+			if o.unread {
+				o.unread = false
+				p.outcomes <- outcome{key: key, submitted: true}
+			}
+		})
 		p.outcomes <- o
 	}()
 }
 
 // read reads and commits one parent's list, with patience. aside says that only this
 // parent cannot be read.
-func (p *pursuit) read(ctx context.Context, key string, class cdc.Class) (aside bool, err error) {
+func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, submitted func()) (aside bool, err error) {
 	before := p.reads.Load()
 	for attempt := 1; ; attempt++ {
-		err := p.f.one(ctx, key, class)
+		err := p.f.one(ctx, key, class, submitted)
 		switch {
 		case err == nil:
 			p.reads.Add(1)
-			p.f.e.Status.listRead()
 			return false, nil
 		case errors.Is(err, cdc.ErrForbidden) && p.f.hidden(ctx, key):
 			return false, nil
@@ -271,6 +292,12 @@ func (p *pursuit) read(ctx context.Context, key string, class cdc.Class) (aside 
 
 // settled takes note of an outcome.
 func (p *pursuit) settled(ctx context.Context, o outcome) error {
+	if o.submitted || o.unread {
+		p.reading--
+	}
+	if o.submitted {
+		return nil
+	}
 	delete(p.inFlight, o.key)
 	if o.err != nil {
 		return o.err
@@ -295,6 +322,9 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 		p.done[o.lsn] = true
 		p.advance()
 	}
+	if !p.complete {
+		p.f.e.Status.listsRead(p.f.loop(), p.cursor.Read+int64(len(p.done)))
+	}
 	if p.moved && time.Since(p.saved) >= cursorInterval {
 		return p.save(ctx)
 	}
@@ -305,6 +335,7 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 func (p *pursuit) advance() {
 	for len(p.order) > 0 && p.done[p.order[0]] {
 		p.cursor.LSN = p.order[0]
+		p.cursor.Read++
 		delete(p.done, p.order[0])
 		p.order = p.order[1:]
 		p.moved = true
@@ -327,9 +358,13 @@ func (p *pursuit) save(ctx context.Context) error {
 			delete(p.fresh, key)
 		}
 	}
-	u := &cdc.Unit{Scan: p.f.loop().name, Changes: changes(p.f.tables, sectionChildren+p.f.name, p.cursor)}
 	reached := p.drained && len(p.order) == 0 || p.cursor.LSN >= p.upTo
-	if !p.complete && p.parentsComplete && reached && len(p.cursor.Retry) == 0 {
+	finished := !p.complete && p.parentsComplete && reached && len(p.cursor.Retry) == 0
+	if p.complete || finished {
+		p.cursor.Read = 0
+	}
+	u := &cdc.Unit{Scan: p.f.loop().name, Changes: changes(p.f.tables, sectionChildren+p.f.name, p.cursor)}
+	if finished {
 		for _, t := range p.f.tables {
 			var s cdc.Snapshot
 			if _, err := section(p.f.e.State, t, cdc.SectionSnapshot, &s); err != nil {

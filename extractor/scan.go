@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
@@ -21,11 +22,28 @@ type pageRead struct {
 	firstOnly bool
 }
 
-// pages reads the list. A page is fetched while the one before is being committed,
-// and submitted only after that one is settled: so a bookmark that names page k
-// says that all pages before it are done.
-func (e *Extractor) pages(ctx context.Context, l pageRead) error {
-	wait := func() error { return nil }
+// mostAhead is how many pages of a list may be with the writer at once.
+const mostAhead = 4
+
+// pages reads the list. Pages are fetched while those before are being committed. A page
+// that finds them settled, or has waited until they were, takes the bookmark changes of
+// all of them along; the others are submitted without theirs. So a bookmark that names
+// page k says that all pages before it are done.
+func (e *Extractor) pages(ctx context.Context, l pageRead) (err error) {
+	var ahead []*submission
+	defer func() {
+		for _, s := range ahead {
+			e.Clock.End(s.read)
+		}
+	}()
+	settle := func() (err error) {
+		for _, s := range ahead {
+			err = errors.Join(err, e.settled(ctx, s))
+		}
+		ahead = nil
+		return err
+	}
+	var changes []cdc.Change
 	r := l.request
 	for {
 		read := e.Clock.Begin()
@@ -33,20 +51,29 @@ func (e *Extractor) pages(ctx context.Context, l pageRead) error {
 		if err == nil && p.Next != "" && p.Next == r.Offset {
 			err = fmt.Errorf("%w: list %s names the page just read as its next one", cdc.ErrUnavailable, r.Path)
 		}
-		if err = errors.Join(wait(), err); err != nil {
-			e.Clock.End(read)
-			return err
+		last := err != nil || p.Next == "" || l.firstOnly
+		if last || len(ahead) == mostAhead || !slices.ContainsFunc(ahead, (*submission).open) {
+			err = errors.Join(settle(), err)
 		}
-		u, err := l.unit(p, p.Next)
+		var u *cdc.Unit
+		if err == nil {
+			u, err = l.unit(p, p.Next)
+		}
 		if err != nil {
 			e.Clock.End(read)
 			return err
 		}
-		if wait, err = e.submit(ctx, read, u, l.live); err != nil {
+		changes = append(changes, u.Changes...)
+		u.Changes = nil
+		if len(ahead) == 0 {
+			u.Changes, changes = changes, nil
+		}
+		s, err := e.submit(ctx, read, u, l.live)
+		if err != nil {
 			return err
 		}
-		if p.Next == "" || l.firstOnly {
-			return wait()
+		if ahead = append(ahead, s); last {
+			return settle()
 		}
 		r.Offset = p.Next
 		r.Limit = min(l.request.Limit, 2*limit)
@@ -76,18 +103,31 @@ func (e *Extractor) deliver(ctx context.Context, u *cdc.Unit) (<-chan cdc.Result
 	return e.Sink.Submit(ctx, u)
 }
 
-// submit hands the unit over and returns a function that waits until everything in
-// it is applied. The read that the unit came from ends there.
-func (e *Extractor) submit(ctx context.Context, read cdc.Instant, u *cdc.Unit, live bool) (wait func() error, err error) {
+// A submission is a unit that is with the writer.
+type submission struct {
+	unit    *cdc.Unit
+	read    cdc.Instant
+	live    bool
+	results <-chan cdc.Result
+}
+
+// open says that the writer has not answered yet.
+func (s *submission) open() bool { return len(s.results) == 0 }
+
+// submit hands the unit over. The read that it came from ends when it is settled.
+func (e *Extractor) submit(ctx context.Context, read cdc.Instant, u *cdc.Unit, live bool) (*submission, error) {
 	results, err := e.deliver(ctx, u)
 	if err != nil {
 		e.Clock.End(read)
 		return nil, err
 	}
-	return func() error {
-		defer e.Clock.End(read)
-		return e.settle(ctx, u, results, live)
-	}, nil
+	return &submission{unit: u, read: read, live: live, results: results}, nil
+}
+
+// settled waits until everything in the submission is applied.
+func (e *Extractor) settled(ctx context.Context, s *submission) error {
+	defer e.Clock.End(s.read)
+	return e.settle(ctx, s.unit, s.results, s.live)
 }
 
 // commit submits the unit and waits until everything in it is applied.

@@ -77,6 +77,9 @@ type childrenSection struct {
 	// Retry holds parents whose list failed again and again: their ids and when
 	// (ms) they were set aside. They are asked for again apart from the others.
 	Retry map[string]int64 `json:"retry,omitempty"`
+	// Read is the number of parents up to LSN, while the snapshot is not complete. It is
+	// for people: how far the load is.
+	Read int64 `json:"read,omitempty"`
 }
 
 // ErrBookmark says that a bookmark cannot be understood. Nothing was read or written.

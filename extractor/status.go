@@ -70,7 +70,7 @@ type Status struct {
 	tables map[string]*TableStatus
 	loops  map[string]*trouble
 	paused map[string]bool
-	lists  int64
+	lists  map[string]int64 // read by followers since their snapshots began, by loop
 	// beats are the last signs of life of the loops that read again and again, by name.
 	beats map[string]time.Time
 
@@ -85,7 +85,7 @@ type trouble struct {
 
 // NewStatus returns a status in which nothing has happened yet.
 func NewStatus(tables []cdc.Table) *Status {
-	s := &Status{tables: map[string]*TableStatus{}, loops: map[string]*trouble{}, paused: map[string]bool{}, beats: map[string]time.Time{}}
+	s := &Status{tables: map[string]*TableStatus{}, loops: map[string]*trouble{}, paused: map[string]bool{}, beats: map[string]time.Time{}, lists: map[string]int64{}}
 	for _, t := range tables {
 		s.order = append(s.order, t.Name)
 		s.tables[t.Name] = &TableStatus{Table: t.Name, Phase: PhaseWaiting}
@@ -270,19 +270,23 @@ func (s *Status) held(table string, n int) {
 	s.tables[table].Held = n
 }
 
-// Lists returns the number of child lists read, each counted once although it feeds
-// two tables.
-func (s *Status) Lists() int64 {
+// Lists returns how many child lists the snapshots have read so far, those before a
+// restart included, each counted once although it feeds two tables; and how many kinds
+// of lists there are to read for each parent.
+func (s *Status) Lists() (read int64, kinds int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.lists
+	for _, n := range s.lists {
+		read += n
+	}
+	return read, len(s.lists)
 }
 
-// listRead notes that a follower has read one parent's list.
-func (s *Status) listRead() {
+// listsRead notes how many parents' lists a follower has read for its snapshot.
+func (s *Status) listsRead(l loop, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lists++
+	s.lists[l.name] = n
 }
 
 // committed notes the rows of a unit.

@@ -50,6 +50,11 @@ func (e *Extractor) sweepInterval() time.Duration {
 	for _, f := range e.followers {
 		lists += e.State.Count(f.lead)
 	}
+	return e.sweepTime(lists)
+}
+
+// sweepTime is the time of one pass over so many lists of children.
+func (e *Extractor) sweepTime(lists int64) time.Duration {
 	least := time.Duration(float64(lists) / (e.Rate / 2) * float64(time.Second))
 	return max(e.SweepInterval, least)
 }
@@ -328,7 +333,7 @@ func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 	for _, parent := range parents {
 		g.Go(func() error {
 			for attempt := 1; ; attempt++ {
-				err := f.one(ctx, parent, cdc.ClassSweep)
+				err := f.one(ctx, parent, cdc.ClassSweep, func() {})
 				switch {
 				case err == nil:
 					return nil

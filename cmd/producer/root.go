@@ -82,7 +82,7 @@ owns the account.`,
 		return usageError{fmt.Errorf("%w; see %q", err, cmd.CommandPath()+" --help")}
 	})
 	root.AddCommand(
-		newRun(), newCheck(), newBookmarks(), newVerify(), newDemo(), newSandbox(), newTables(), newSchemas(), newTail(), newVersion(),
+		newRun(), newCheck(), newBookmarks(), newPlan(), newVerify(), newDemo(), newSandbox(), newTables(), newSchemas(), newTail(), newVersion(),
 		newHealthcheck(), newConfigHelp(),
 	)
 	return root

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +52,11 @@ is started again, even with --take-over.`,
 			if embed && (c.IsSet("KAFKA_BROKERS") || c.IsSet("SCHEMA_REGISTRY_URL")) {
 				return usageError{errors.New("--embedded brings its own broker and registry: unset KAFKA_BROKERS and SCHEMA_REGISTRY_URL, or leave --embedded out")}
 			}
-			log := newLogger(c.Program, cmd.ErrOrStderr())
+			errOut := &lines{out: cmd.ErrOrStderr()}
+			if c.Program.LogFormat == "auto" && isTerminal(errOut.out) {
+				c.Program.LogFormat = "text"
+			}
+			log := newLogger(c.Program, errOut)
 			for _, w := range c.Warnings() {
 				log.Warn(w)
 			}
@@ -72,7 +74,7 @@ is started again, even with --take-over.`,
 				fmt.Fprintf(cmd.OutOrStdout(), "Kafka broker:     %s\nschema registry:  %s\n", c.Kafka.Brokers[0], c.Registry.URL)
 			}
 			o := pipeline.Options{Once: once, TakeOver: takeOver, Logger: log}
-			return replicate(ctx, c, o, func(ctx context.Context, p *pipeline.Pipeline) { logProgress(ctx, p, log) })
+			return replicate(ctx, c, o, func(ctx context.Context, p *pipeline.Pipeline) { showProgress(ctx, p, log, errOut) })
 		},
 	}
 	cmd.Flags().BoolVar(&once, "once", false, "make one complete pass, then exit")
@@ -80,24 +82,4 @@ is started again, even with --take-over.`,
 	cmd.Flags().BoolVar(&embed, "embedded", false, "bring a broker and a schema registry")
 	cmd.Flags().StringVar(&dataDir, "data-dir", "", "where the embedded broker and registry keep their data")
 	return cmd
-}
-
-// progressInterval is the time between two log lines about a snapshot.
-const progressInterval = 10 * time.Second
-
-// logProgress logs how far the first snapshot is, until it is complete.
-func logProgress(ctx context.Context, p *pipeline.Pipeline, log *slog.Logger) {
-	tick := time.NewTicker(progressInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if pr := p.Progress(); !pr.Complete && pr.Running {
-				log.Info("snapshot", "rows", pr.Rows, "events", pr.Events, "requests", pr.Requests, "requests_per_second", pr.Rate,
-					"lists_read", pr.ListsRead, "lists_known", pr.ListsKnown, "tables_complete", pr.TablesComplete, "tables", pr.Tables)
-			}
-		}
-	}
 }

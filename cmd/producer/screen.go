@@ -24,12 +24,12 @@ const shownReads = 3
 // screen prints what the demo shows. It may be used from several goroutines.
 type screen struct {
 	mu     sync.Mutex
-	out    io.Writer
+	out    *lines
 	counts map[string]map[string]int // by table, then op
 }
 
 func newScreen(out io.Writer) *screen {
-	return &screen{out: out, counts: map[string]map[string]int{}}
+	return &screen{out: &lines{out: out}, counts: map[string]map[string]int{}}
 }
 
 func (s *screen) printf(format string, args ...any) {
@@ -60,10 +60,24 @@ func (s *screen) event(table, op, key string, changed []string, at time.Time) {
 	fmt.Fprintln(s.out, strings.TrimRight(line, " "))
 }
 
-// progress prints a line every two seconds while the first snapshot runs.
+// progress shows how far the first snapshot is: a bar on a terminal, a line every two
+// seconds elsewhere.
 func (s *screen) progress(ctx context.Context, p *pipeline.Pipeline) {
+	if isTerminal(s.out.out) {
+		showBar(ctx, p, s.out)
+	} else {
+		s.report(ctx, p)
+	}
+	if pr := p.Progress(); pr.Complete {
+		s.printf("--  snapshot complete: %d rows, %d requests. Changes follow as they happen.\n", pr.Rows, pr.Requests)
+	}
+}
+
+// report prints lines until the snapshot is complete.
+func (s *screen) report(ctx context.Context, p *pipeline.Pipeline) {
 	tick := time.NewTicker(2 * time.Second)
 	defer tick.Stop()
+	var pace pace
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,19 +86,10 @@ func (s *screen) progress(ctx context.Context, p *pipeline.Pipeline) {
 		}
 		pr := p.Progress()
 		if pr.Complete {
-			s.printf("--  snapshot complete: %d rows, %d requests. Changes follow as they happen.\n", pr.Rows, pr.Requests)
 			return
 		}
-		percent, left := 0, ""
-		if pr.ListsKnown > 0 {
-			percent = int(100 * pr.ListsRead / pr.ListsKnown)
-		}
-		if pr.ListsRead > 0 && pr.Rate > 0 {
-			rest := time.Duration(float64(pr.ListsKnown-pr.ListsRead)/pr.Rate) * time.Second
-			left = fmt.Sprintf(", about %s left", max(rest, time.Second).Round(time.Second))
-		}
-		s.printf("--  snapshot %d%%: %d rows, %d of %d tables complete, %d requests (%.1f/s)%s\n",
-			min(percent, 99), pr.Rows, pr.TablesComplete, pr.Tables, pr.Requests, pr.Rate, left)
+		left, known := pace.left(time.Now(), pr)
+		s.printf("--  snapshot %s\n", progressText(pr, left, known))
 	}
 }
 

@@ -353,3 +353,23 @@ func TestUnitsOfUnknownTablesAreRefused(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+func TestAPutSaysWhatTheStateHeldBeforeTheGroup(t *testing.T) {
+	b := newBench(t)
+	b.commit(b.unit(b.opportunity("a", ``), b.opportunity("b", ``)))
+	before := b.rows[cdc.Ref{Table: "opportunities", Key: "a"}]
+	g, _ := b.commit(b.unit(b.opportunity("a", `,"name":"1"`)), b.unit(b.opportunity("a", `,"name":"2"`), b.opportunity("c", ``)), gone(b.unit(), "opportunities", "b", ""))
+	want := map[string]bool{"a": true, "b": true, "c": false}
+	for _, p := range g.Puts() {
+		if (p.Was != nil) != want[p.Key] {
+			t.Errorf("%s: was %v", p.Key, p.Was)
+		}
+		if p.Key == "a" && !slices.Equal(p.Was.Row, before.Row) {
+			t.Error("a: what it was is from within the group")
+		}
+		delete(want, p.Key)
+	}
+	if len(want) > 0 {
+		t.Errorf("no put of %v", want)
+	}
+}

@@ -80,6 +80,8 @@ type Letter struct {
 type Put struct {
 	cdc.Ref
 	Record *state.Record
+	// Was is the record as it was before the group, nil if there was none.
+	Was *state.Record
 }
 
 // Group collects what one transaction will hold.
@@ -91,6 +93,8 @@ type Group struct {
 	account string
 	version string
 	now     time.Time
+	// encoded is where rows are encoded. What is kept of it is copied.
+	encoded []byte
 
 	// Events, in the order of their LSNs.
 	Events []Event
@@ -115,7 +119,7 @@ func (g *Group) LSN() int64 { return g.lsn }
 func (g *Group) Puts() []Put {
 	out := make([]Put, len(g.rows.order))
 	for i, ref := range g.rows.order {
-		out[i] = Put{Ref: ref, Record: g.rows.records[ref]}
+		out[i] = Put{Ref: ref, Record: g.rows.records[ref], Was: g.rows.was[ref]}
 	}
 	return out
 }
@@ -124,7 +128,7 @@ func (g *Group) Puts() []Put {
 // read again; everything else is in the group then. An error means that the state
 // could not be read, or that the unit is malformed, and that the group is void.
 func (g *Group) Add(u *cdc.Unit) (cdc.Result, error) {
-	a := adding{Group: g, u: u, lists: map[cdc.List]map[string]bool{}, refused: map[cdc.List]bool{}, served: map[cdc.Ref][]string{}}
+	a := adding{Group: g, u: u, lists: make(map[cdc.List]map[string]bool, len(u.Lists)), refused: map[cdc.List]bool{}}
 	before := len(g.Events)
 	if err := a.run(); err != nil {
 		return cdc.Result{}, fmt.Errorf("compare %s: %w", u.Scan, err)
@@ -143,13 +147,27 @@ type adding struct {
 	// were overtaken or have no parent.
 	lists   map[cdc.List]map[string]bool
 	refused map[cdc.List]bool
-	// served holds the parents under which the unit shows a row.
+	// served holds the parents under which the unit shows a row; nil until it is asked for.
 	served map[cdc.Ref][]string
+}
+
+// servedBy returns the parents under which the unit shows a row, in lists that count.
+func (a *adding) servedBy(ref cdc.Ref) []string {
+	if a.served == nil {
+		a.served = map[cdc.Ref][]string{}
+		for _, r := range a.u.Rows {
+			if r.Parent != "" && !a.refused[cdc.List{Table: r.Table, Parent: r.Parent}] {
+				ref := cdc.Ref{Table: r.Table, Key: r.Key}
+				a.served[ref] = append(a.served[ref], r.Parent)
+			}
+		}
+	}
+	return a.served[ref]
 }
 
 func (a *adding) run() error {
 	for _, l := range a.u.Lists {
-		a.lists[l] = map[string]bool{}
+		a.lists[l] = nil
 		if a.memory.listOvertaken(l, a.u.Sent) {
 			a.refused[l] = true
 			a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table}, Parent: l.Parent})
@@ -160,12 +178,12 @@ func (a *adding) run() error {
 			continue
 		}
 		l := cdc.List{Table: r.Table, Parent: r.Parent}
-		if a.lists[l] != nil {
-			a.lists[l][r.Key] = true
-		}
-		if !a.refused[l] {
-			ref := cdc.Ref{Table: r.Table, Key: r.Key}
-			a.served[ref] = append(a.served[ref], r.Parent)
+		if keys, ok := a.lists[l]; ok {
+			if keys == nil {
+				keys = map[string]bool{}
+				a.lists[l] = keys
+			}
+			keys[r.Key] = true
 		}
 	}
 	for _, gone := range a.u.Gone {
@@ -215,7 +233,7 @@ func (a *adding) gone(g cdc.Gone) error {
 			a.memory.wrote(g.Ref, a.u.Arrived)
 		}
 		if rec != nil {
-			a.rows.put(g.Ref, nil) // only a dead letter was known of it
+			a.rows.put(g.Ref, rec, nil) // only a dead letter was known of it
 		}
 		return nil
 	}
@@ -239,14 +257,14 @@ func (a *adding) gone(g cdc.Gone) error {
 
 // otherParent says whether the unit shows the row under a parent other than from.
 func (a *adding) otherParent(ref cdc.Ref, from string) bool {
-	return slices.ContainsFunc(a.served[ref], func(p string) bool { return p != from })
+	return slices.ContainsFunc(a.servedBy(ref), func(p string) bool { return p != from })
 }
 
 // claimantsRead says whether the unit holds the lists of all claimants.
 func (a *adding) claimantsRead(table string, rec *state.Record) bool {
 	for _, c := range rec.Claimants {
 		l := cdc.List{Table: table, Parent: c}
-		if a.lists[l] == nil || a.refused[l] {
+		if _, read := a.lists[l]; !read || a.refused[l] {
 			return false
 		}
 	}
@@ -265,7 +283,7 @@ func (a *adding) delete(t *Table, ref cdc.Ref, rec *state.Record, at time.Time) 
 	wait := false
 	for _, name := range t.Children {
 		l := cdc.List{Table: name, Parent: ref.Key}
-		children, err := a.rows.childrenOf(l)
+		children, err := a.rows.childrenOf(l, nil)
 		if err != nil {
 			return err
 		}
@@ -281,7 +299,7 @@ func (a *adding) delete(t *Table, ref cdc.Ref, rec *state.Record, at time.Time) 
 				under[name] = append(under[name], c)
 			}
 		}
-		claims, err := a.rows.claimedBy(l)
+		claims, err := a.rows.claimedBy(l, nil)
 		if err != nil {
 			return err
 		}
@@ -312,7 +330,7 @@ func (a *adding) delete(t *Table, ref cdc.Ref, rec *state.Record, at time.Time) 
 		at = a.readAt()
 	}
 	a.emit(t, ref.Key, avro.Delete, before, nil, at)
-	a.rows.put(ref, nil)
+	a.rows.put(ref, rec, nil)
 	a.memory.wrote(ref, a.u.Arrived)
 	return nil
 }
@@ -324,7 +342,7 @@ func (a *adding) unclaim(ref cdc.Ref, rec *state.Record, parent string) {
 	}
 	next := *rec
 	next.Claimants = without(rec.Claimants, parent)
-	a.rows.put(ref, &next)
+	a.rows.put(ref, rec, &next)
 }
 
 // complete checks a complete list against the rows that are known of it.
@@ -336,27 +354,23 @@ func (a *adding) complete(l cdc.List) error {
 	if err != nil {
 		return err
 	}
-	parent, err := a.rows.get(cdc.Ref{Table: t.Parent, Key: l.Parent})
+	parent, err := a.rows.parent(cdc.Ref{Table: t.Parent, Key: l.Parent})
 	if err != nil || parent == nil {
 		return err
 	}
-	children, err := a.rows.childrenOf(l)
+	missing, err := a.rows.childrenOf(l, a.lists[l])
 	if err != nil {
 		return err
 	}
-	for _, key := range sorted(children) {
-		if !a.lists[l][key] {
-			a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table, Key: key}, Parent: l.Parent, Missing: true, Claimants: children[key].Claimants})
-		}
+	for _, key := range sorted(missing) {
+		a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table, Key: key}, Parent: l.Parent, Missing: true, Claimants: missing[key].Claimants})
 	}
-	claims, err := a.rows.claimedBy(l)
+	claims, err := a.rows.claimedBy(l, a.lists[l])
 	if err != nil {
 		return err
 	}
 	for key, rec := range claims {
-		if !a.lists[l][key] {
-			a.unclaim(cdc.Ref{Table: l.Table, Key: key}, rec, l.Parent)
-		}
+		a.unclaim(cdc.Ref{Table: l.Table, Key: key}, rec, l.Parent)
 	}
 	a.memory.listed(l, a.u.Arrived)
 	return nil
@@ -414,7 +428,7 @@ func (a *adding) letter(t *Table, r *cdc.Row, reason string) error {
 		next = *rec
 	}
 	next.DeadHash = hash[:]
-	a.rows.put(ref, &next)
+	a.rows.put(ref, rec, &next)
 	a.Letters = append(a.Letters, Letter{Table: t, Key: r.Key, Parent: r.Parent, Reason: reason, Row: body, ReadAt: a.readAt()})
 	return nil
 }
@@ -426,6 +440,9 @@ func without(list []string, s string) []string {
 }
 
 func sorted(m map[string]*state.Record) []string {
+	if len(m) == 0 {
+		return nil
+	}
 	keys := make([]string, 0, len(m))
 	for k := range m {
 		keys = append(keys, k)

@@ -21,9 +21,19 @@ type overlay struct {
 	tables  map[string]*Table
 	records map[cdc.Ref]*state.Record // nil: deleted
 	order   []cdc.Ref                 // refs in records, in the order of their first change
+	was     map[cdc.Ref]*state.Record // refs in records, as the base has them
 	// children and claims hold the keys that were put under a parent in this group.
 	// They may have left it again.
 	children, claims map[cdc.List]map[string]bool
+	// parents holds the record of each parent table that was looked up last: the rows of
+	// a list all ask for the same one.
+	parents map[string]looked
+}
+
+// looked is what the base says of a row. It does not change while the group is open.
+type looked struct {
+	key string
+	rec *state.Record
 }
 
 func newOverlay(tables map[string]*Table, base Rows) *overlay {
@@ -31,9 +41,26 @@ func newOverlay(tables map[string]*Table, base Rows) *overlay {
 		base:     base,
 		tables:   tables,
 		records:  map[cdc.Ref]*state.Record{},
+		was:      map[cdc.Ref]*state.Record{},
 		children: map[cdc.List]map[string]bool{},
 		claims:   map[cdc.List]map[string]bool{},
+		parents:  map[string]looked{},
 	}
+}
+
+// parent returns the record of a parent row, or nil if there is none.
+func (o *overlay) parent(ref cdc.Ref) (*state.Record, error) {
+	if rec, ok := o.records[ref]; ok {
+		return rec, nil
+	}
+	if last, ok := o.parents[ref.Table]; ok && last.key == ref.Key {
+		return last.rec, nil
+	}
+	rec, err := o.get(ref)
+	if err == nil {
+		o.parents[ref.Table] = looked{ref.Key, rec}
+	}
+	return rec, err
 }
 
 // get returns the record, or nil if there is none.
@@ -51,9 +78,11 @@ func (o *overlay) get(ref cdc.Ref) (*state.Record, error) {
 	return &rec, nil
 }
 
-func (o *overlay) put(ref cdc.Ref, rec *state.Record) {
+// put replaces the record that get has returned.
+func (o *overlay) put(ref cdc.Ref, was, rec *state.Record) {
 	if _, ok := o.records[ref]; !ok {
 		o.order = append(o.order, ref)
+		o.was[ref] = was
 	}
 	o.records[ref] = rec
 	if rec == nil {
@@ -74,11 +103,12 @@ func add(m map[cdc.List]map[string]bool, l cdc.List, key string) {
 	m[l][key] = true
 }
 
-// under returns the records of the list's rows that satisfy belongs.
-func (o *overlay) under(l cdc.List, stored []string, changed map[string]bool, belongs func(*state.Record) bool) (map[string]*state.Record, error) {
+// under returns the records of the list's rows that satisfy belongs, but for those whose
+// keys are in except.
+func (o *overlay) under(l cdc.List, stored []string, changed, except map[string]bool, belongs func(*state.Record) bool) (map[string]*state.Record, error) {
 	var out map[string]*state.Record
 	visit := func(key string) error {
-		if _, done := out[key]; done {
+		if _, done := out[key]; done || except[key] {
 			return nil
 		}
 		rec, err := o.get(cdc.Ref{Table: l.Table, Key: key})
@@ -104,20 +134,22 @@ func (o *overlay) under(l cdc.List, stored []string, changed map[string]bool, be
 	return out, nil
 }
 
-// childrenOf returns the rows that belong to the list's parent.
-func (o *overlay) childrenOf(l cdc.List) (map[string]*state.Record, error) {
+// childrenOf returns the rows that belong to the list's parent, but for those whose keys
+// are in except.
+func (o *overlay) childrenOf(l cdc.List, except map[string]bool) (map[string]*state.Record, error) {
 	stored, err := o.base.Children(l.Table, l.Parent)
 	if err != nil {
 		return nil, err
 	}
-	return o.under(l, stored, o.children[l], func(r *state.Record) bool { return r.Parent == l.Parent && r.Row != nil })
+	return o.under(l, stored, o.children[l], except, func(r *state.Record) bool { return r.Parent == l.Parent && r.Row != nil })
 }
 
-// claimedBy returns the rows that the list's parent serves without owning them.
-func (o *overlay) claimedBy(l cdc.List) (map[string]*state.Record, error) {
+// claimedBy returns the rows that the list's parent serves without owning them, but for
+// those whose keys are in except.
+func (o *overlay) claimedBy(l cdc.List, except map[string]bool) (map[string]*state.Record, error) {
 	stored, err := o.base.Claims(l.Table, l.Parent)
 	if err != nil {
 		return nil, err
 	}
-	return o.under(l, stored, o.claims[l], func(r *state.Record) bool { return contains(r.Claimants, l.Parent) })
+	return o.under(l, stored, o.claims[l], except, func(r *state.Record) bool { return contains(r.Claimants, l.Parent) })
 }

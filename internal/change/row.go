@@ -38,7 +38,8 @@ func (a *adding) row(r *cdc.Row) error {
 		masked.Fields = t.Mask.Apply(r.Fields)
 		r = &masked
 	}
-	after, report, err := t.Codec.EncodeRow(nil, *r)
+	after, report, err := t.Codec.EncodeRow(a.encoded[:0], *r)
+	a.encoded = after
 	if errors.Is(err, avro.ErrNoKey) {
 		return a.letter(t, r, "the record has no primary key "+t.Key+" (a text that is not empty)")
 	}
@@ -52,7 +53,7 @@ func (a *adding) row(r *cdc.Row) error {
 		return err
 	}
 	if rec == nil || rec.Row == nil {
-		return a.create(t, r, ref, after)
+		return a.create(t, r, ref, rec, bytes.Clone(after))
 	}
 	before, err := t.Codec.Upgrade(rec.Schema, rec.Row)
 	if err != nil {
@@ -69,7 +70,7 @@ func (a *adding) row(r *cdc.Row) error {
 		a.again(cdc.Again{Ref: ref, Parent: r.Parent})
 		return nil
 	}
-	return a.update(t, r, ref, rec, before, after, private)
+	return a.update(t, r, ref, rec, before, bytes.Clone(after), private)
 }
 
 // drifted notes what did not fit the table's schema.
@@ -89,7 +90,7 @@ func (a *adding) parent(t *Table, r *cdc.Row) (private, orphan bool, err error) 
 	if t.Parent == "" {
 		return false, false, nil
 	}
-	parent, err := a.rows.get(cdc.Ref{Table: t.Parent, Key: r.Parent})
+	parent, err := a.rows.parent(cdc.Ref{Table: t.Parent, Key: r.Parent})
 	if err != nil || parent == nil || parent.Row == nil {
 		return false, true, err
 	}
@@ -110,7 +111,7 @@ func (a *adding) letsGo(ref cdc.Ref, rec *state.Record) bool {
 	for _, g := range a.u.Gone {
 		owner := g.Table == a.tables[ref.Table].Parent && g.Key == rec.Parent
 		if g.Ref == ref && g.From == rec.Parent || owner {
-			return !slices.Contains(a.served[ref], rec.Parent)
+			return !slices.Contains(a.servedBy(ref), rec.Parent)
 		}
 	}
 	return false
@@ -124,11 +125,11 @@ func (a *adding) claim(ref cdc.Ref, rec *state.Record, parent string) error {
 	next := *rec
 	next.Claimants = append(slices.Clone(rec.Claimants), parent)
 	slices.Sort(next.Claimants)
-	a.rows.put(ref, &next)
+	a.rows.put(ref, rec, &next)
 	return nil
 }
 
-func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, after []byte) error {
+func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, was *state.Record, after []byte) error {
 	if a.memory.overtaken(ref, a.u.Sent) {
 		a.again(cdc.Again{Ref: ref, Parent: r.Parent})
 		return nil
@@ -141,7 +142,7 @@ func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, after []byte) error {
 		op, at = avro.Read, a.readAt()
 	}
 	a.emit(t, ref.Key, op, nil, after, at)
-	a.write(t, r, ref, after, true, 0, nil)
+	a.write(t, r, ref, was, after, true, 0, nil)
 	return nil
 }
 
@@ -152,7 +153,7 @@ func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, be
 			a.emit(t, ref.Key, avro.Read, nil, before, a.readAt())
 			next := *rec
 			next.LSN = a.lsn
-			a.rows.put(ref, &next)
+			a.rows.put(ref, rec, &next)
 		}
 		return a.letter(t, r, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
 	}
@@ -177,12 +178,12 @@ func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, be
 	default:
 		a.emit(t, ref.Key, avro.Update, before, after, at)
 	}
-	a.write(t, r, ref, after, follow, rec.FollowLSN, without(rec.Claimants, r.Parent))
+	a.write(t, r, ref, rec, after, follow, rec.FollowLSN, without(rec.Claimants, r.Parent))
 	return nil
 }
 
 // write puts the row that was just emitted into the state.
-func (a *adding) write(t *Table, r *cdc.Row, ref cdc.Ref, after []byte, follow bool, followed int64, claimants []string) {
+func (a *adding) write(t *Table, r *cdc.Row, ref cdc.Ref, was *state.Record, after []byte, follow bool, followed int64, claimants []string) {
 	rec := &state.Record{
 		Schema: t.Codec.Version(), Parent: r.Parent, Claimants: claimants,
 		LSN: a.lsn, FollowLSN: a.lsn, ReadAt: a.readAt(), Row: after,
@@ -196,7 +197,7 @@ func (a *adding) write(t *Table, r *cdc.Row, ref cdc.Ref, after []byte, follow b
 			a.result.Touched = append(a.result.Touched, ref)
 		}
 	}
-	a.rows.put(ref, rec)
+	a.rows.put(ref, was, rec)
 	a.memory.wrote(ref, a.u.Arrived)
 }
 

@@ -158,6 +158,9 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			v.page.Sent, v.page.Arrived, v.page.Key = a.sent, a.arrived, a.key
 			return v.page, nil
 		case giveUp:
+			if a.err == nil { // 404 is an answer, too
+				c.limiter.succeeded(a.granted)
+			}
 			return cdc.Page{Key: a.key}, v.err
 		case follow:
 			k.url = v.location
@@ -173,8 +176,8 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			c.counts.rateLimited()
 			if pause, began := c.limiter.throttled(a.granted, v.after); began {
 				c.counts.paused()
-				c.log.Warn("Lever answers 429 Too Many Requests; all requests wait, then go on at half the rate",
-					"path", k.path, "pause", pause.Round(time.Millisecond))
+				c.log.Warn("Lever answers 429 Too Many Requests; all requests wait, then go on more slowly; does another program use the same key?",
+					"path", k.path, "retry_in", pause.Round(time.Millisecond).String())
 			}
 		case tryAgain:
 			k.failures++
@@ -182,7 +185,7 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 				return cdc.Page{}, k.exhausted(v.err)
 			}
 			pause := max(backoff(k.failures), v.after)
-			c.log.Debug("ask Lever again", "path", k.path, "failures", k.failures, "pause", pause, "error", v.err)
+			c.log.Debug("ask Lever again", "path", k.path, "failures", k.failures, "retry_in", pause.Round(time.Millisecond).String(), "error", v.err)
 			if err := sleep(ctx, pause); err != nil {
 				return cdc.Page{}, k.stopped(err)
 			}

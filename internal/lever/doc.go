@@ -8,8 +8,11 @@
 //     tries, retries, redirects) passes one limiter: a token bucket that starts empty,
 //     served in order of class, and within a class in order of arrival. Now and then a
 //     token goes past the urgent classes to whoever waited longest, so nothing
-//     starves. A 429 stops everybody for a moment and halves the rate, which then
-//     climbs back within about a minute.
+//     starves. Requests in flight are as many as rate and latency make (Little's law),
+//     up to Config.Concurrency: a request is sent when its token is there and never
+//     earlier, so more would only wait at Lever. A 429 stops everybody for a moment. The
+//     rate then goes down to what others have left of the key's budget, as far as that is
+//     known, and back to the limit within about 90 seconds, slowly at first.
 //   - Trouble that passes is not seen. Server errors, timeouts, broken connections and
 //     answers that are not Lever's are asked for again, a few times, with growing
 //     random pauses; 429 as long as the caller waits. What remains is one of the errors

@@ -15,8 +15,13 @@ const (
 	// share is the guaranteed part of the classes that others go before: every
 	// share-th request sent while they wait is theirs.
 	share = 20
-	// climb is the time in which the rate would go from 0 to its limit.
-	climb = 60 * time.Second
+	// climb is the time in which the rate would go from 0 to its limit. It goes with the
+	// third power of the time (as in CUBIC, RFC 9438): first it stays where there was room,
+	// because Lever's bucket shows only after many requests that they are too many.
+	climb = 90 * time.Second
+	// below is how far under what was served the rate begins after a 429, so that the
+	// bucket, which is empty then, fills up again.
+	below = 0.95
 	// slowest is the rate below which a 429 does not push it, unless the limit
 	// itself is lower; nor does it go below a slowestPart-th of the limit.
 	slowest     = 0.5
@@ -43,14 +48,17 @@ type limiter struct {
 	passed  int // requests sent in a row while others of a lower class waited
 	timer   *time.Timer
 
-	// tokens and rate are as of the time last, which lies in the future during a
-	// pause: then nothing fills up, and the rate does not climb.
+	// tokens are as of the time last, which lies in the future during a pause: then
+	// nothing fills up.
 	tokens float64
-	rate   float64
 	last   time.Time
+	// base is the rate at the time climbing, from which on it climbs to the limit.
+	base     float64
+	climbing time.Time
 
 	pauseBegan time.Time
 	pauses     int // in a row, without a success between them
+	served     int // requests since the last pause began
 }
 
 // A waiter waits for its turn. ready is closed when it has come.
@@ -65,7 +73,8 @@ type waiter struct {
 // newLimiter returns a limiter whose bucket is empty: the process before this one may
 // just have spent the budget.
 func newLimiter(rate float64, burst, slots int) *limiter {
-	return &limiter{limit: rate, rate: rate, burst: float64(burst), slots: slots, last: time.Now()}
+	now := time.Now()
+	return &limiter{limit: rate, base: rate, climbing: now, burst: float64(burst), slots: slots, last: now}
 }
 
 // acquire waits for a token and a slot, and returns when they were granted. The slot
@@ -178,22 +187,32 @@ func (l *limiter) count(w *waiter) {
 	}
 }
 
-// refill brings tokens and rate up to now.
+// rate is how many tokens fill up per second at the given time.
+func (l *limiter) rate(at time.Time) float64 {
+	t := max(at.Sub(l.climbing), 0).Seconds() / climb.Seconds()
+	return min(l.limit, l.base+l.limit*t*t*t)
+}
+
+// filled is the number of tokens that fill up from the beginning of the climb to the
+// given time: the integral of rate.
+func (l *limiter) filled(at time.Time) float64 {
+	t := max(at.Sub(l.climbing), 0).Seconds()
+	top := climb.Seconds() * math.Cbrt((l.limit-l.base)/l.limit) // when it arrives at the limit
+	c := min(t, top)
+	return l.base*c + l.limit*math.Pow(c/climb.Seconds(), 3)*c/4 + max(t-top, 0)*l.limit
+}
+
+// refill brings the tokens up to now.
 func (l *limiter) refill(now time.Time) {
-	dt := now.Sub(l.last).Seconds()
-	if dt <= 0 {
+	if !now.After(l.last) {
 		return
 	}
+	l.tokens = min(l.tokens+l.filled(now)-l.filled(l.last), l.burst)
 	l.last = now
-	slope := l.limit / climb.Seconds()
-	climbing := min(dt, (l.limit-l.rate)/slope)
-	top := l.rate + slope*climbing
-	l.tokens += climbing * (l.rate + top) / 2
-	if climbing < dt {
-		top = l.limit
-		l.tokens += (dt - climbing) * l.limit
+	if l.rate(now) >= l.limit {
+		// Counted from here, so that a long time at the limit costs no precision.
+		l.base, l.climbing = l.limit, now
 	}
-	l.rate, l.tokens = top, min(l.tokens, l.burst)
 }
 
 // wait returns how long it takes until a token is there, 0 if one is.
@@ -205,13 +224,18 @@ func (l *limiter) wait(now time.Time) time.Duration {
 		return pause
 	}
 	// The bound keeps tiny rates from overflowing; the timer then looks again.
-	return pause + time.Duration(min(math.Ceil(missing/l.rate*float64(time.Second)), float64(time.Hour)))
+	return pause + time.Duration(min(math.Ceil(missing/l.rate(now)*float64(time.Second)), float64(time.Hour)))
 }
 
 // throttled notes that a request granted at the given time was answered with 429, and
 // that the server asked to wait (0 if not). If this is news, everybody waits and the
-// rate halves; began is then true. Answers to requests from before the pause are not
+// rate goes down; began is then true. Answers to requests from before the pause are not
 // news: they only say the same thing again.
+//
+// How far down: the bucket was empty at the last 429 and is empty now, so what was served
+// in between is what others who use the key have left for us. Slightly less is asked for
+// from now on, at least half of what it was. If the last 429 was long ago, it says nothing
+// of others now, and the rate halves.
 func (l *limiter) throttled(granted time.Time, after time.Duration) (pause time.Duration, began bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -227,28 +251,34 @@ func (l *limiter) throttled(granted time.Time, after time.Duration) (pause time.
 		} else {
 			pause = min(pause+rand.N(pause/10+1), maxRetryAfter)
 		}
+		rate := l.rate(now)
+		l.base = rate / 2
+		if since := now.Sub(l.pauseBegan); since < 2*climb {
+			left := float64(l.served) / since.Seconds()
+			l.base = below * min(rate, max(left, l.base/below))
+		}
+		l.base = max(l.base, min(l.limit, max(slowest, l.limit/slowestPart)))
 		l.pauses++
-		l.pauseBegan = now
-		floor := min(l.limit, max(slowest, l.limit/slowestPart))
-		l.rate = max(l.rate/2, floor)
+		l.pauseBegan, l.served = now, 0
 	case after > 0:
 		pause = after
 	default:
 		return 0, false
 	}
 	if until := now.Add(pause); until.After(l.last) {
-		l.last = until
+		l.last, l.climbing = until, until
 	}
 	l.tokens = 0
 	l.grant()
 	return pause, began
 }
 
-// succeeded notes that a request granted at the given time was answered well, so that
+// succeeded notes that a request granted at the given time was answered, so that
 // the next pause is a short one again.
 func (l *limiter) succeeded(granted time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.served++
 	if granted.After(l.pauseBegan) {
 		l.pauses = 0
 	}
@@ -260,7 +290,7 @@ func (l *limiter) describe(s *Stats) {
 	defer l.mu.Unlock()
 	now := time.Now()
 	l.refill(now)
-	s.Rate, s.RateLimit, s.Paused, s.InFlight = l.rate, l.limit, l.last.After(now), l.used
+	s.Rate, s.RateLimit, s.Paused, s.InFlight = l.rate(now), l.limit, l.last.After(now), l.used
 	s.Tokens = l.tokens
 	s.Waiting = make(map[string]int, cdc.Classes)
 	for i := range l.waiting {

@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/leverstream/leverstream/extractor"
@@ -25,10 +24,12 @@ type Progress struct {
 	// Requests were sent since then; Rate is the average per second.
 	Requests int64
 	Rate     float64
-	// ListsRead is the number of child lists read since then. ListsKnown is the number
-	// of lists of all parents known by now; it grows until the parents' own snapshot
-	// is complete.
+	// ListsRead is the number of child lists that the snapshot has read, also before a
+	// restart. ListsKnown is the number of lists of all parents known by now; it grows
+	// until ParentsComplete says that the parents' own snapshot is complete, which is
+	// after one hundredth of the requests.
 	ListsRead, ListsKnown int64
+	ParentsComplete       bool
 }
 
 // Progress returns how far the first snapshot is.
@@ -47,21 +48,12 @@ func (p *Pipeline) Progress() Progress {
 		}
 	}
 	pr.Complete = pr.TablesComplete == pr.Tables
-	parents := max(s.State["opportunities"], s.State["candidates"])
-	pr.ListsKnown = parents * int64(p.childKinds())
-	pr.ListsRead = p.status.Lists()
+	pr.ParentsComplete = !slices.ContainsFunc(s.Tables, func(t extractor.TableStatus) bool {
+		return (t.Table == "opportunities" || t.Table == "candidates") && t.Phase != extractor.PhaseStreaming
+	})
+	read, kinds := p.status.Lists()
+	pr.ListsRead, pr.ListsKnown = read, max(s.State["opportunities"], s.State["candidates"])*int64(kinds)
 	return pr
-}
-
-// childKinds is the number of lists that are read for each parent.
-func (p *Pipeline) childKinds() int {
-	var endpoints []string
-	for _, t := range p.tables {
-		if strings.Contains(t.Endpoint, "/:id/") && !slices.Contains(endpoints, t.Endpoint) {
-			endpoints = append(endpoints, t.Endpoint)
-		}
-	}
-	return len(endpoints)
 }
 
 // Format returns the event format that the configuration names.

@@ -90,8 +90,9 @@ const (
 	maxGroupWait  = 250 * time.Millisecond
 	// quiet is how long the queue must be empty before a smaller group is committed.
 	quiet = 20 * time.Millisecond
-	// queueLength bounds the units that wait to be committed.
-	queueLength = 64
+	// queueLength bounds the units that wait to be committed: those that arrive while a
+	// transaction ends.
+	queueLength = 1024
 	// transactionTimeout is when the broker aborts a transaction that its producer does
 	// not end. An open transaction holds up every read_committed reader.
 	transactionTimeout = 60 * time.Second

@@ -47,10 +47,7 @@ func (t *transaction) build(g *change.Group, bookmarks map[string]offsets.Bookma
 		e := &g.Events[i]
 		topic := c.Topic(e.Table.Name)
 		key := e.Table.Codec.AppendKey(nil, e.Key)
-		value, err := e.Table.Codec.AppendEvent(nil, e.Event)
-		if err != nil {
-			return fmt.Errorf("encode an event of table %s: %w", e.Table.Name, err)
-		}
+		value := e.Table.Codec.AppendEvent(nil, e.Event)
 		t.add(topic, key, value)
 		if e.Op == avro.Delete {
 			t.add(topic, key, nil)
@@ -216,13 +213,7 @@ func (t *transaction) store(g *change.Group) (err error) {
 	defer func() { err = errors.Join(err, b.Close()) }()
 	if g != nil {
 		for _, p := range g.Puts() {
-			var err error
-			if p.Record == nil {
-				err = b.Delete(p.Table, p.Key)
-			} else {
-				err = b.Put(p.Table, p.Key, *p.Record)
-			}
-			if err != nil {
+			if err := b.Replace(p.Table, p.Key, p.Was, p.Record); err != nil {
 				return err
 			}
 		}

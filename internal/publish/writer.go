@@ -174,7 +174,12 @@ func (w *Writer) commit(ctx context.Context, group []submission) (n int, err err
 	now := w.c.now()
 	pending := maps.Clone(w.bookmarks) // only Run changes them
 	changed := map[string]bool{}
-	g := change.NewGroup(w.tables, w.store, w.memory, w.c.Account, w.c.Version, w.lsn, now)
+	view, err := w.store.View()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, view.Close()) }()
+	g := change.NewGroup(w.tables, view, w.memory, w.c.Account, w.c.Version, w.lsn, now)
 	var results []cdc.Result
 	for _, s := range group {
 		if g.Bytes > maxGroupBytes {

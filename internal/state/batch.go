@@ -38,6 +38,13 @@ func (b *Batch) Delete(table, key string) error {
 	return b.change(rowRef{table, key}, nil)
 }
 
+// Replace sets the record of a row, or removes it if r is nil. The caller knows the record
+// that the row has, or nil if it has none, so that it need not be looked up to move the
+// entries by which it is found.
+func (b *Batch) Replace(table, key string, was, r *Record) error {
+	return b.replace(rowRef{table, key}, was, r)
+}
+
 func (b *Batch) old(ref rowRef) (*Record, error) {
 	if r, ok := b.records[ref]; ok {
 		return r, nil
@@ -55,6 +62,10 @@ func (b *Batch) change(ref rowRef, r *Record) error {
 	if err != nil {
 		return err
 	}
+	return b.replace(ref, old, r)
+}
+
+func (b *Batch) replace(ref rowRef, old, r *Record) (err error) {
 	was, is := entries(ref, old), entries(ref, r)
 	for _, e := range was {
 		if !slices.ContainsFunc(is, func(x []byte) bool { return slices.Equal(x, e) }) {

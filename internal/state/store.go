@@ -151,7 +151,7 @@ func (s *Store) open() error {
 				}
 			},
 		},
-		MemTableStopWritesThreshold: 4, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
+		MemTableStopWritesThreshold: 2, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)

@@ -392,39 +392,3 @@ func TestDamagedFilesNeverGiveAWrongAnswer(t *testing.T) {
 		}
 	}
 }
-
-func BenchmarkPut(b *testing.B) {
-	s := open(b, b.TempDir())
-	row := bytes.Repeat([]byte("x"), 600)
-	n := 0
-	for b.Loop() {
-		batch := s.NewBatch()
-		for range 1000 {
-			n++
-			r := Record{Schema: 1, LSN: int64(n), FollowLSN: int64(n), Row: row}
-			if err := batch.Put("t", fmt.Sprintf("%08x", uint32(n)*2654435761), r); err != nil {
-				b.Fatal(err)
-			}
-		}
-		if err := errors.Join(batch.SetPosition(position(int64(n))), batch.Commit(), batch.Close()); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "rows/s")
-}
-
-func BenchmarkGet(b *testing.B) {
-	s := open(b, b.TempDir())
-	records := map[cdc.Ref]*Record{}
-	for i := range 20_000 {
-		records[cdc.Ref{Table: "t", Key: fmt.Sprint(i)}] = &Record{Schema: 1, Row: bytes.Repeat([]byte("x"), 600)}
-	}
-	put(b, s, 1, records)
-	i := 0
-	for b.Loop() {
-		i++
-		if _, _, err := s.Get("t", fmt.Sprint(i%40_000)); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

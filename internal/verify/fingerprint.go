@@ -74,10 +74,7 @@ func (p *printer) record(r cdc.Row) (fingerprint, error) {
 	if err != nil {
 		return nil, err
 	}
-	event, err := p.codec.AppendEvent(nil, avro.Event{Op: avro.Read, After: row, Snapshot: "true", Time: time.Now(), SourceTime: time.Now()})
-	if err != nil {
-		return nil, err
-	}
+	event := p.codec.AppendEvent(nil, avro.Event{Op: avro.Read, After: row, Snapshot: "true", Time: time.Now(), SourceTime: time.Now()})
 	value, err := p.decoder.Decode(context.Background(), event)
 	if err != nil {
 		return nil, err

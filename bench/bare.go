@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leverstream/leverstream/extractor"
+)
+
+// bareEvents is how many of the load's events the bare loop produces, again and again.
+const bareEvents = 30_000
+
+// bareTime is for how long it does.
+const bareTime = 10 * time.Second
+
+// bare produces the first events of the load and their state records again, as they are,
+// into topics of their own, in transactions of so many events. It returns the rate of
+// events: what Kafka and its client allow on this machine.
+func (w *workload) bare(ctx context.Context, perTransaction int) (eventsPerSecond float64, err error) {
+	var topics []string
+	for _, t := range extractor.Tables() {
+		topics = append(topics, w.prefix+"."+t.Name)
+	}
+	events, err := w.read(ctx, topics, bareEvents)
+	if err != nil {
+		return 0, err
+	}
+	states, err := w.read(ctx, []string{w.prefix + ".state"}, len(events))
+	if err != nil {
+		return 0, err
+	}
+	seeds := kgo.SeedBrokers(strings.Split(w.kafka.brokers, ",")...)
+	compression := map[string]kgo.CompressionCodec{
+		"zstd": kgo.ZstdCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "gzip": kgo.GzipCompression(), "none": kgo.NoCompression(),
+	}[w.o.compression]
+	cl, err := kgo.NewClient(seeds, kgo.TransactionalID(w.prefix+"-bare"), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerBatchCompression(compression),
+		kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchMaxBytes(8<<20), kgo.MaxBufferedRecords(1<<20), kgo.TransactionTimeout(time.Minute), kgo.UnknownTopicRetries(100))
+	if err != nil {
+		return 0, err
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	maxBytes := "8388608"
+	for _, t := range append(topics, w.prefix+".state") {
+		partitions := int32(6)
+		if strings.HasSuffix(t, ".state") {
+			partitions = 1
+		}
+		if _, err := adm.CreateTopic(ctx, partitions, 1, map[string]*string{"max.message.bytes": &maxBytes}, "bare-"+t); err != nil {
+			return 0, fmt.Errorf("create topic bare-%s: %w", t, err)
+		}
+	}
+	perTransaction = max(1, min(perTransaction, len(events)))
+	began, produced := time.Now(), 0
+	for at := 0; time.Since(began) < bareTime; at = (at + perTransaction) % (len(events) - perTransaction + 1) {
+		if err := cl.BeginTransaction(); err != nil {
+			return 0, err
+		}
+		promise := kgo.AbortingFirstErrPromise(cl)
+		for _, r := range slices.Concat(events[at:at+perTransaction], states[at:min(at+perTransaction, len(states))]) {
+			cl.Produce(ctx, &kgo.Record{Topic: "bare-" + r.Topic, Key: r.Key, Value: r.Value}, promise.Promise())
+		}
+		if err := promise.Err(); err != nil {
+			return 0, err
+		}
+		if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
+			return 0, err
+		}
+		produced += perTransaction
+	}
+	took := time.Since(began)
+	if _, err := adm.DeleteTopics(ctx, append(prefixed("bare-", topics), "bare-"+w.prefix+".state")...); err != nil {
+		return 0, err
+	}
+	return float64(produced) / took.Seconds(), nil
+}
+
+func prefixed(prefix string, names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = prefix + n
+	}
+	return out
+}
+
+// read returns the first n records of the topics.
+func (w *workload) read(ctx context.Context, topics []string, n int) (out []*kgo.Record, err error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(w.kafka.brokers, ",")...), kgo.ConsumeTopics(topics...),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	quiet := 0
+	for len(out) < n && quiet < 3 {
+		polling, stop := context.WithTimeout(ctx, time.Second)
+		fetches := cl.PollFetches(polling)
+		stop()
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		for _, e := range fetches.Errors() {
+			if !errors.Is(e.Err, context.DeadlineExceeded) {
+				return nil, fmt.Errorf("read topic %s: %w", e.Topic, e.Err)
+			}
+		}
+		before := len(out)
+		for r := range fetches.RecordsAll() {
+			out = append(out, r)
+		}
+		if quiet++; len(out) > before {
+			quiet = 0
+		}
+	}
+	return out[:min(n, len(out))], nil
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"os"
+
+	"github.com/leverstream/leverstream/internal/sandbox"
+)
+
+// A workload is a load of one account, and the restarts after it.
+type workload struct {
+	o      options
+	kafka  kafka
+	binary string
+	dir    string
+	prefix string
+	url    string
+	polls  polls
+}
+
+// polls tells when the listing of opportunities is polled.
+type polls struct {
+	http.Handler
+	mu   sync.Mutex
+	seen chan struct{} // closed at the next poll; nil if nobody waits
+}
+
+func (p *polls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/v1/opportunities" && r.URL.Query().Has("updated_at_start") {
+		p.mu.Lock()
+		if p.seen != nil {
+			close(p.seen)
+			p.seen = nil
+		}
+		p.mu.Unlock()
+	}
+	p.Handler.ServeHTTP(w, r)
+}
+
+// next returns a channel that is closed at the next poll.
+func (p *polls) next() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.seen = make(chan struct{})
+	return p.seen
+}
+
+func (w *workload) run(ctx context.Context, n int) (f figure, err error) {
+	f.opportunities = int64(n)
+	w.polls.Handler = sandbox.New(sandbox.Options{Opportunities: n, Seed: 1})
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return f, err
+	}
+	server := &http.Server{Handler: &w.polls, ReadHeaderTimeout: time.Minute}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	defer func() {
+		err = errors.Join(err, server.Close())
+		if e := <-served; !errors.Is(e, http.ErrServerClosed) {
+			err = errors.Join(err, e)
+		}
+	}()
+	w.url = "http://" + l.Addr().String() + "/v1"
+
+	began := time.Now()
+	p, err := start(ctx, w.binary, w.env(), "run", "--once")
+	if err != nil {
+		return f, err
+	}
+	if err := p.end(false); err != nil {
+		return f, err
+	}
+	f.took, f.cpu, f.anonymous = time.Since(began), p.cpu(), p.peak()
+	s, err := p.summary()
+	if err != nil {
+		return f, err
+	}
+	f.rows, f.requests = s.Events, s.Requests
+	if f.disk, err = size(w.state()); err != nil {
+		return f, err
+	}
+	if f.restart, f.idle, err = w.restart(ctx, w.o.idle); err != nil {
+		return f, fmt.Errorf("restart: %w", err)
+	}
+	if w.o.rebuild {
+		if err := os.RemoveAll(w.state()); err != nil {
+			return f, err
+		}
+		if f.rebuild, _, err = w.restart(ctx, 0); err != nil {
+			return f, fmt.Errorf("restart without the local state: %w", err)
+		}
+	}
+	f.bare, err = w.bare(ctx, int(s.Events/max(s.Transactions, 1)))
+	return f, err
+}
+
+func (w *workload) state() string { return filepath.Join(w.dir, "state") }
+
+func (w *workload) env() []string {
+	env := []string{
+		"LEVER_API_URL=" + w.url, "LEVER_TOKEN=bench", "LEVER_RATE=10000", "LEVER_BURST=1000", "LEVER_CONCURRENCY=" + strconv.Itoa(w.o.concurrency),
+		"KAFKA_BROKERS=" + w.kafka.brokers, "SCHEMA_REGISTRY_URL=" + w.kafka.registry, "KAFKA_TOPIC_PREFIX=" + w.prefix, "KAFKA_REPLICATION_FACTOR=1",
+		"KAFKA_COMPRESSION=" + w.o.compression, "STATE_DIR=" + w.state(), "HTTP_ADDR=off", "LOG_FORMAT=json", "LOG_LEVEL=info",
+	}
+	if w.o.memory != "" {
+		env = append(env, "GOMEMLIMIT="+w.o.memory)
+	}
+	return env
+}
+
+// restart starts the producer and returns how long it took to its first poll, and what
+// share of a core it needs after that while nothing changes.
+func (w *workload) restart(ctx context.Context, idle time.Duration) (took time.Duration, share float64, err error) {
+	poll := w.polls.next()
+	began := time.Now()
+	p, err := start(ctx, w.binary, w.env(), "run")
+	if err != nil {
+		return 0, 0, err
+	}
+	select {
+	case <-poll:
+		took = time.Since(began)
+	case err := <-p.ended:
+		return 0, 0, fmt.Errorf("the producer ended (%w):\n%s", err, p.log.String())
+	case <-ctx.Done():
+		return 0, 0, errors.Join(ctx.Err(), p.end(true))
+	}
+	if idle > 0 {
+		time.Sleep(5 * time.Second) // what a start has to do is not idleness
+		before := computed(p.cmd.Process.Pid)
+		time.Sleep(idle)
+		share = (computed(p.cmd.Process.Pid) - before).Seconds() / idle.Seconds()
+	}
+	return took, share, p.end(true)
+}

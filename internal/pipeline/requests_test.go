@@ -1,0 +1,196 @@
+package pipeline
+
+import (
+	"math"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/leverstream/leverstream/internal/change"
+	"github.com/leverstream/leverstream/internal/sandbox"
+)
+
+func total(requests map[string]int64) (n int64) {
+	for _, of := range requests {
+		n += of
+	}
+	return n
+}
+
+// reference is what the lists cost that are read whole.
+func reference(requests map[string]int64) (n int64) {
+	for _, path := range []string{"/archive_reasons", "/sources", "/stages", "/users", "/postings", "/requisitions"} {
+		n += requests[path]
+	}
+	return n
+}
+
+func TestAFirstLoadAsksThreeTimesForEachOpportunityAndOnceForEachHundred(t *testing.T) {
+	for _, n := range []int{1_000, 3_000} {
+		bubble(t, func(t *testing.T) {
+			v := newVirtual(t, sandbox.Options{Opportunities: n, Seed: 1}, 0)
+			v.once()
+			r := v.lever.Requests()
+			if !v.complete() || v.desk.Count("opportunities") != int64(n) {
+				t.Fatalf("not complete: %d opportunities", v.desk.Count("opportunities"))
+			}
+			most := 1.02 * float64(3*n+n/100+int(reference(r)))
+			t.Logf("%d opportunities: %d requests, %.4f of 3N + N/100 + %d for reference tables", n, total(r), float64(total(r))/float64(3*n+n/100+int(reference(r))), reference(r))
+			if float64(total(r)) > most {
+				t.Errorf("%d requests, want at most %.0f: %v", total(r), most, r)
+			}
+		})
+	}
+}
+
+func TestAChangedOpportunityCostsThreeRequests(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		v := newVirtual(t, sandbox.Options{Opportunities: 1_000, Seed: 1}, 200*time.Millisecond)
+		v.once()
+		v.during(func() {
+			time.Sleep(time.Minute)
+			v.lever.ResetRequests()
+			ids := v.lever.IDs("opportunities")
+			const changes = 100
+			for i := range changes {
+				if err := v.lever.EditOpportunity(ids[i*7]); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(time.Second)
+			}
+			time.Sleep(time.Minute)
+			children := int64(0)
+			for path, n := range v.lever.Requests() {
+				if strings.Contains(path, "/:id") {
+					children += n
+				}
+			}
+			t.Logf("%d changed opportunities: %d requests for them", changes, children)
+			// The sweep of the same minutes is in it: 3N a day.
+			if sweep := int64(math.Ceil(3 * 1000 * 160. / 86400)); children < 3*changes || children > 3*changes+sweep+3 {
+				t.Errorf("%d requests for %d changed opportunities", children, changes)
+			}
+		})
+	})
+}
+
+func TestAnIdlePollCostsSixRequests(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		v := newVirtual(t, sandbox.Options{Opportunities: 300, Seed: 1}, 200*time.Millisecond)
+		v.config.SweepInterval = 0
+		v.once()
+		v.during(func() {
+			time.Sleep(time.Minute)
+			v.lever.ResetRequests()
+			before := v.client.Stats()
+			time.Sleep(time.Hour)
+			polls := int64(time.Hour / v.config.PollInterval)
+			live := v.client.Stats().Requests["live"] - before.Requests["live"]
+			refresh := v.client.Stats().Requests["refresh"] - before.Requests["refresh"]
+			t.Logf("%.2f requests a poll, %d for full lists in an hour, %d in all: %v", float64(live)/float64(polls), refresh, total(v.lever.Requests()), v.lever.Requests())
+			if live > 6*polls || live+refresh != total(v.lever.Requests()) {
+				t.Errorf("%d requests in %d polls; all requests %v", live, polls, v.lever.Requests())
+			}
+		})
+	})
+}
+
+func TestABacklogUsesTheAllowedRateAndLeverNeverSaysTooMany(t *testing.T) {
+	for _, latency := range []time.Duration{200 * time.Millisecond, time.Second} {
+		bubble(t, func(t *testing.T) {
+			v := newVirtual(t, sandbox.Options{Opportunities: 3_000, Seed: 1, Rate: 10, Burst: 20}, latency)
+			v.during(func() {
+				time.Sleep(30 * time.Second)
+				from := time.Now()
+				time.Sleep(10 * time.Minute)
+				n := len(v.wire.between(from, time.Now()))
+				if v.complete() {
+					t.Fatal("the backlog ended too early")
+				}
+				use := float64(n) / (10 * time.Minute.Seconds() * 10)
+				t.Logf("latency %v: %.2f%% of the rate, %d in flight at most", latency, 100*use, v.wire.most)
+				if use < 0.98 || use > 1.001 {
+					t.Errorf("%.2f%% of the allowed rate used", 100*use)
+				}
+				if n := v.wire.refused(); n > 0 {
+					t.Errorf("%d answers of 429", n)
+				}
+			})
+		})
+	}
+}
+
+func TestALiveChangeDoesNotWaitForTheFirstLoad(t *testing.T) {
+	for _, latency := range []time.Duration{200 * time.Millisecond, time.Second} {
+		bubble(t, func(t *testing.T) {
+			v := newVirtual(t, sandbox.Options{Opportunities: 2_500, Seed: 1, Rate: 10, Burst: 20}, latency)
+			pending := map[string]time.Time{}
+			var took []time.Duration
+			v.desk.committed = func(e change.Event) {
+				at, ok := pending[e.Key]
+				if ok && e.Table.Name == "opportunities" && e.SourceTime.UnixMilli() >= at.UnixMilli() {
+					took = append(took, time.Since(at))
+					delete(pending, e.Key)
+				}
+			}
+			v.during(func() {
+				v.waitFor("all opportunities", func() bool { return v.desk.Count("opportunities") == 2500 })
+				ids := v.lever.IDs("opportunities")
+				for i := range 300 {
+					time.Sleep(1370 * time.Millisecond)
+					id := ids[(i*37)%len(ids)]
+					if _, waits := pending[id]; waits {
+						continue
+					}
+					pending[id] = time.Now()
+					if err := v.lever.EditOpportunity(id); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(time.Minute)
+				if v.complete() {
+					t.Fatal("the first load ended too early")
+				}
+			})
+			if len(pending) > 0 || len(took) < 290 {
+				t.Fatalf("%d changes committed, %d not", len(took), len(pending))
+			}
+			slices.Sort(took)
+			p99, most := took[len(took)*99/100], v.config.PollInterval+2*latency+time.Second
+			t.Logf("latency %v: p50 %v, p99 %v, longest %v; allowed %v", latency, took[len(took)/2], p99, took[len(took)-1], most)
+			if p99 > most {
+				t.Errorf("p99 %v, allowed %v", p99, most)
+			}
+		})
+	}
+}
+
+func TestTheSweepIsSpreadEvenly(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		v := newVirtual(t, sandbox.Options{Opportunities: 1_500, Seed: 1, Rate: 10, Burst: 20}, 200*time.Millisecond)
+		v.config.SweepInterval = time.Hour
+		v.once()
+		v.during(func() {
+			time.Sleep(time.Minute)
+			from := time.Now()
+			time.Sleep(time.Hour)
+			perMinute := map[int]int{}
+			n := 0
+			for _, s := range v.wire.between(from, time.Now()) {
+				if strings.Count(s.endpoint, "/") > 3 {
+					perMinute[int(s.at.Sub(from)/time.Minute)]++
+					n++
+				}
+			}
+			least, most := n, 0
+			for m := range 60 {
+				least, most = min(least, perMinute[m]), max(most, perMinute[m])
+			}
+			t.Logf("%d lists in an hour, %d to %d a minute", n, least, most)
+			if mean := 3 * 1500 / 60; n < 3*1500*98/100 || most > mean*11/10+3 || least < mean*9/10-3 {
+				t.Errorf("%d lists in an hour, %d to %d a minute, want %d", n, least, most, mean)
+			}
+		})
+	})
+}

@@ -1,0 +1,70 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// View reads the store as it is when the view is made. It is for many lookups in a row,
+// by one goroutine: an iterator costs more to make than to move, and whether there are
+// claims at all is asked once. Close it before the store.
+type View struct {
+	s  *Store
+	it *pebble.Iterator
+	// unclaimed says that no row has another claimant than its parent, in any table.
+	unclaimed bool
+}
+
+// View returns a view of the store as it is now.
+func (s *Store) View() (*View, error) {
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	v := &View{s: s, it: it}
+	claims := []byte{kindClaim}
+	v.unclaimed = !it.SeekGE(claims) || !bytes.HasPrefix(it.Key(), claims)
+	if err := it.Error(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), it.Close())
+	}
+	return v, nil
+}
+
+// Get returns the record of a row, as Store.Get does.
+func (v *View) Get(table, key string) (Record, bool, error) { return v.s.Get(table, key) }
+
+// Children returns the keys of the rows that belong to the parent, sorted.
+func (v *View) Children(table, parent string) ([]string, error) {
+	return v.list(kindParent, table, parent)
+}
+
+// Claims returns the keys of the rows that the parent serves without owning them,
+// sorted.
+func (v *View) Claims(table, parent string) ([]string, error) {
+	if v.unclaimed {
+		return nil, nil
+	}
+	return v.list(kindClaim, table, parent)
+}
+
+func (v *View) list(kind byte, table, parent string) (keys []string, err error) {
+	prefix := escape(escape([]byte{kind}, table), parent)
+	for ok := v.it.SeekGE(prefix); ok && bytes.HasPrefix(v.it.Key(), prefix); ok = v.it.Next() {
+		keys = append(keys, string(v.it.Key()[len(prefix):]))
+	}
+	if err := v.it.Error(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return keys, nil
+}
+
+// Close ends the view.
+func (v *View) Close() error {
+	if err := v.it.Close(); err != nil {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return nil
+}
