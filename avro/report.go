@@ -22,6 +22,9 @@ type Report struct {
 // "archived.foo" or "stageChanges[].bar". They hold no values.
 func (r *Report) Paths() []string { return slices.Sorted(maps.Keys(r.paths)) }
 
+// Count is the number of values that did not fit.
+func (r *Report) Count() int { return r.Unknown + r.Mistyped + r.Sanitized }
+
 // Add adds the counts of another report.
 func (r *Report) Add(o Report) {
 	r.Unknown += o.Unknown

@@ -3,7 +3,6 @@ package extractor
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -71,11 +70,7 @@ func (e *Extractor) samePhase(a, b string) bool {
 }
 
 // complete says whether the table's snapshot is.
-func (e *Extractor) complete(table string) bool {
-	var s cdc.Snapshot
-	raw := e.State.Section(table, cdc.SectionSnapshot)
-	return raw != nil && json.Unmarshal(raw, &s) == nil && s.Complete
-}
+func (e *Extractor) complete(table string) bool { return complete(e.State, table) }
 
 func (f *follower) loop() loop {
 	return loop{name: f.name + " of " + f.lead, tables: f.tables, path: f.of + "/:id/" + f.name}

@@ -110,6 +110,7 @@ func New(c Config) (*Extractor, error) {
 			e.full = append(e.full, &fullReader{e: e, fullList: f})
 		}
 	}
+	e.Status.scheduled(e)
 	return e, nil
 }
 
@@ -134,6 +135,7 @@ func (e *Extractor) Run(ctx context.Context) error {
 	if err := e.dropOrphans(ctx); err != nil {
 		return ignoreEnd(ctx, err)
 	}
+	defer e.Status.forget()
 	g, ctx := errgroup.WithContext(ctx)
 	if e.SweepInterval > 0 {
 		for _, l := range e.listings {

@@ -47,9 +47,14 @@ func ignoreEnd(ctx context.Context, err error) error {
 
 // repeat reads every interval, counted from the start of a read, until ctx ends.
 func (e *Extractor) repeat(ctx context.Context, l loop, interval time.Duration, read func(context.Context) error) error {
+	alive := func(ctx context.Context) error {
+		e.Status.beat(l)
+		defer e.Status.beat(l)
+		return read(ctx)
+	}
 	for {
 		began := time.Now()
-		if err := e.untilDone(ctx, l, read); err != nil {
+		if err := e.untilDone(ctx, l, alive); err != nil {
 			return err
 		}
 		if !sleep(ctx, interval-time.Since(began)) {
@@ -64,7 +69,7 @@ func (e *Extractor) untilDone(ctx context.Context, l loop, read func(context.Con
 	for failures := 1; ; failures++ {
 		err := read(ctx)
 		if err == nil {
-			e.Status.ok(l)
+			e.served(l)
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -75,7 +80,7 @@ func (e *Extractor) untilDone(ctx context.Context, l loop, read func(context.Con
 		}
 		pause := e.pause(err, failures)
 		e.Status.failed(l, err)
-		e.Logger.Warn("cannot read from Lever; the other tables go on", "scan", l.name, "tables", l.tables, "error", err, "retry_in", pause.Round(time.Second).String())
+		e.Logger.Warn("cannot read from Lever; the other tables go on", "scan", l.name, "affected", l.tables, "error", err, "retry_in", pause.Round(time.Second).String())
 		if !sleep(ctx, pause) {
 			return nil
 		}
@@ -87,7 +92,7 @@ func (e *Extractor) attempt(ctx context.Context, l loop, read func(context.Conte
 	for failures := 1; ; failures++ {
 		err := read(ctx)
 		if err == nil {
-			e.Status.ok(l)
+			e.served(l)
 			return nil
 		}
 		if fatal(ctx, err) {
@@ -102,6 +107,13 @@ func (e *Extractor) attempt(ctx context.Context, l loop, read func(context.Conte
 		if !sleep(ctx, pause) {
 			return ctx.Err()
 		}
+	}
+}
+
+// served notes that the loop's source answers, and says so if it did not before.
+func (e *Extractor) served(l loop) {
+	if since, was := e.Status.ok(l); was {
+		e.Logger.Info("Lever serves it again", "scan", l.name, "affected", l.tables, "after", time.Since(since).Round(time.Second).String())
 	}
 }
 

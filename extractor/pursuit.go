@@ -314,7 +314,7 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 	}
 	p.f.e.Status.aside(p.f.loop(), len(p.cursor.Retry))
 	if !o.aside {
-		p.f.e.Status.ok(p.f.loop())
+		p.f.e.served(p.f.loop())
 	}
 	if o.lsn == 0 {
 		p.fresh[o.key] = o.seen

@@ -2,6 +2,7 @@ package extractor
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,16 +38,28 @@ type TableStatus struct {
 	Phase Phase  `json:"phase"`
 	// Rows is the number of rows read since the program started, changed or not.
 	Rows int64 `json:"rows_read"`
+	// Known is the number of rows that the table has now, according to the local state.
+	Known int64 `json:"rows"`
 	// LastRead is when Lever last answered for the table.
 	LastRead time.Time `json:"last_read,omitzero"`
+	// AsOf is the time (Lever's clock) up to which everything that the table's sources
+	// told of is committed. Unset until the snapshot is complete.
+	AsOf time.Time `json:"fresh_as_of,omitzero"`
+	// Staleness is how long ago that is, Bound how long it may be in ordinary operation:
+	// POLL_INTERVAL or REFRESH_INTERVAL, plus the time of a commit.
+	Staleness float64 `json:"staleness_seconds"`
+	Bound     float64 `json:"freshness_bound_seconds"`
+	// SweepBehind is how long the sweep's next row has been due.
+	SweepBehind float64 `json:"sweep_behind_seconds"`
 	// Aside is the number of parents whose list could not be read and that will be
 	// asked for again.
 	Aside int `json:"parents_set_aside,omitempty"`
 	// Held is the number of rows that are missing in Lever and kept.
 	Held int `json:"rows_held,omitempty"`
-	// Error says what is wrong and since when, if anything.
-	Error string    `json:"error,omitempty"`
-	Since time.Time `json:"error_since,omitzero"`
+	// Error says what is wrong and since when, if anything, Advice what to do about it.
+	Error  string    `json:"error,omitempty"`
+	Since  time.Time `json:"error_since,omitzero"`
+	Advice string    `json:"advice,omitempty"`
 }
 
 // Status is what the loops of an Extractor are doing, for logs and status pages. It
@@ -58,7 +71,10 @@ type Status struct {
 	loops  map[string]*trouble
 	paused map[string]bool
 	lists  map[string]int64 // read by followers since their snapshots began, by loop
-	sweep  time.Duration
+	// beats are the last signs of life of the loops that read again and again, by name.
+	beats map[string]time.Time
+
+	schedule schedule
 }
 
 type trouble struct {
@@ -69,7 +85,7 @@ type trouble struct {
 
 // NewStatus returns a status in which nothing has happened yet.
 func NewStatus(tables []cdc.Table) *Status {
-	s := &Status{tables: map[string]*TableStatus{}, loops: map[string]*trouble{}, paused: map[string]bool{}, lists: map[string]int64{}}
+	s := &Status{tables: map[string]*TableStatus{}, loops: map[string]*trouble{}, paused: map[string]bool{}, beats: map[string]time.Time{}, lists: map[string]int64{}}
 	for _, t := range tables {
 		s.order = append(s.order, t.Name)
 		s.tables[t.Name] = &TableStatus{Table: t.Name, Phase: PhaseWaiting}
@@ -77,39 +93,79 @@ func NewStatus(tables []cdc.Table) *Status {
 	return s
 }
 
-// Tables returns the status of all tables, in catalogue order. complete says whether
-// a table's snapshot is.
-func (s *Status) Tables(complete func(table string) bool) []TableStatus {
+// Tables returns the status of all tables, in catalogue order. state may be nil: then
+// it is not known how far they are.
+func (s *Status) Tables(state State) []TableStatus {
+	out, schedule := s.noted()
+	now := time.Now()
+	for i := range out {
+		t := &out[i]
+		t.Bound = schedule.bound(t.Table).Seconds()
+		if state == nil {
+			continue
+		}
+		t.Known = state.Count(t.Table)
+		if !complete(state, t.Table) {
+			continue
+		}
+		schedule.measure(state, t, now)
+		if t.Phase == PhaseWaiting || t.Phase == PhaseSnapshot {
+			t.Phase = PhaseStreaming
+		}
+	}
+	for i := range out {
+		out[i].Advice = advice(out[i])
+	}
+	return out
+}
+
+// advice says what an operator can do about a phase, or about parents set aside.
+func advice(t TableStatus) string {
+	switch t.Phase {
+	case PhaseUnauthorized:
+		return "Check LEVER_TOKEN: Lever does not accept the key. A file that is replaced is read again; a variable needs a restart."
+	case PhaseForbidden:
+		return "Give the key the permission to read this list in Lever (Settings, Integrations and API), or leave the table out of LEVER_TABLES."
+	case PhaseDegraded:
+		return "Nothing, unless it lasts: the list is asked for again until Lever serves it, and the other tables go on. If it lasts, ask Lever's support about the path."
+	case PhaseHolding:
+		return "Look into Lever whether the rows are really gone. If they are, wait for the third round or run once with LEVER_DELETE_GUARD=100%. If not, check the key and Lever; nothing was deleted."
+	case PhasePaused:
+		return "An operator paused this table or the one above it. POST /tables/{table}/resume goes on with it, and finds what happened meanwhile."
+	}
+	if t.Late() {
+		return "Look at the requests: whether Lever answers, whether the rate is used up, and by which class."
+	}
+	if t.Aside > 0 {
+		return "Lever answers with errors for the lists of some parents. They are asked for again every REFRESH_INTERVAL; the log names them."
+	}
+	return ""
+}
+
+// noted returns what the loops have told.
+func (s *Status) noted() ([]TableStatus, schedule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]TableStatus, 0, len(s.order))
 	for _, name := range s.order {
 		t := *s.tables[name]
-		switch {
-		case complete(name):
-			t.Phase = PhaseStreaming
-		case t.Rows > 0 || !t.LastRead.IsZero():
+		if t.Rows > 0 || !t.LastRead.IsZero() {
 			t.Phase = PhaseSnapshot
 		}
 		if t.Held > 0 {
 			t.Phase, t.Error = PhaseHolding, ErrHeld.Error()
 		}
-		out = append(out, t)
-	}
-	for i := range out {
-		if s.paused[out[i].Table] {
-			out[i].Phase, out[i].Error = PhasePaused, ""
-			continue
-		}
 		for _, l := range s.loops {
-			for _, name := range l.tables {
-				if name == out[i].Table {
-					out[i].Phase, out[i].Error, out[i].Since = phaseOf(l.err), l.err.Error(), l.since
-				}
+			if slices.Contains(l.tables, name) {
+				t.Phase, t.Error, t.Since = phaseOf(l.err), l.err.Error(), l.since
 			}
 		}
+		if s.paused[name] {
+			t.Phase, t.Error, t.Since = PhasePaused, "", time.Time{}
+		}
+		out = append(out, t)
 	}
-	return out
+	return out, s.schedule
 }
 
 func phaseOf(err error) Phase {
@@ -122,14 +178,46 @@ func phaseOf(err error) Phase {
 	return PhaseDegraded
 }
 
-// ok notes that the loop's source answers.
-func (s *Status) ok(l loop) {
+// beat notes that a loop has begun or ended a read.
+func (s *Status) beat(l loop) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.loops, l.name)
+	s.beats[l.name] = time.Now()
+}
+
+// forget notes that the loops have ended.
+func (s *Status) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.beats)
+}
+
+// Stuck names the loops whose read began before the given time and has not ended or
+// committed anything since.
+func (s *Status) Stuck(before time.Time) (names []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, at := range s.beats {
+		if at.Before(before) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// ok notes that the loop's source answers. was says that it did not, since then.
+func (s *Status) ok(l loop) (since time.Time, was bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.loops[l.name]; t != nil {
+		since, was = t.since, true
+		delete(s.loops, l.name)
+	}
 	for _, t := range l.tables {
 		s.tables[t].LastRead = time.Now()
 	}
+	return since, was
 }
 
 // failed notes that the loop's source could not be read.
@@ -164,7 +252,7 @@ func (s *Status) SetPaused(table string, paused bool) {
 func (s *Status) sweeping(interval time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sweep = interval
+	s.schedule.sweep = interval
 }
 
 // SweepInterval is how long one pass of the sweep takes: what was asked for or, for a
@@ -172,7 +260,7 @@ func (s *Status) sweeping(interval time.Duration) {
 func (s *Status) SweepInterval() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.sweep
+	return s.schedule.sweep
 }
 
 // held notes how many missing rows of a table are kept.
@@ -206,6 +294,9 @@ func (s *Status) committed(u *cdc.Unit) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
+	if _, repeats := s.beats[u.Scan]; repeats {
+		s.beats[u.Scan] = now
+	}
 	for _, r := range u.Rows {
 		t := s.tables[r.Table]
 		t.Rows++

@@ -16,6 +16,7 @@ import (
 
 	"github.com/leverstream/leverstream/internal/config"
 	"github.com/leverstream/leverstream/internal/embedded"
+	"github.com/leverstream/leverstream/internal/logs"
 	"github.com/leverstream/leverstream/internal/pipeline"
 	"github.com/leverstream/leverstream/internal/server"
 )
@@ -25,9 +26,9 @@ import (
 func newLogger(p config.Program, w io.Writer) *slog.Logger {
 	o := &slog.HandlerOptions{Level: p.Level()}
 	if p.LogFormat == "text" || p.LogFormat == "auto" && isTerminal(w) {
-		return slog.New(slog.NewTextHandler(w, o))
+		return slog.New(logs.Limit(slog.NewTextHandler(w, o)))
 	}
-	return slog.New(slog.NewJSONHandler(w, o))
+	return slog.New(logs.Limit(slog.NewJSONHandler(w, o)))
 }
 
 func isTerminal(w io.Writer) bool {
@@ -100,8 +101,9 @@ func serveHealth(ctx context.Context, c *config.Config, p *pipeline.Pipeline, lo
 		log.Warn("no health and status pages: the default address is taken; set HTTP_ADDR", "addr", c.Program.HTTPAddr)
 		return func() {}, nil
 	}
+	log.Info("serving status page, metrics and admin", "addr", s.Addr())
 	done := make(chan error, 1)
-	served := server.Config{Health: p, Steering: p, Logger: log}
+	served := server.Config{Source: p, Metrics: p.Metrics(), Steering: p, Logger: log}
 	if c.Program.AdminToken.IsSet() {
 		served.AdminToken = c.Program.AdminToken.Read
 	}

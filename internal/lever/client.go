@@ -144,12 +144,13 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 		if err != nil {
 			return cdc.Page{}, err
 		}
+		c.counts.took.Observe(time.Since(a.granted).Seconds())
 		if err := ctx.Err(); err != nil && a.err != nil {
-			c.counts.ended(outcomeCancelled)
+			c.counts.ended(k.class, outcomeCancelled)
 			return cdc.Page{}, k.stopped(err)
 		}
 		v := k.judge(a)
-		c.counts.ended(v.outcome)
+		c.counts.ended(k.class, v.outcome)
 		switch v.next {
 		case giveBack:
 			c.limiter.succeeded(a.granted)

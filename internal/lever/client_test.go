@@ -618,14 +618,25 @@ func TestStatsCountWithoutNamingAnybody(t *testing.T) {
 			c.Get(context.Background(), r)
 		}
 		s := c.Stats()
+		if since := time.Since(s.LastSent); since != 0 || !s.LastGood.Before(s.LastSent) {
+			t.Errorf("last sent %s ago, last good answer at %s", since, s.LastGood)
+		}
+		if s.Tokens < 0 || s.Tokens > 1 {
+			t.Errorf("%v tokens", s.Tokens)
+		}
+		s.LastSent, s.LastGood, s.Tokens = time.Time{}, time.Time{}, 0
+		requests := map[string]int64{"check": 1, "live": 2, "children": 2, "refresh": 3, "load": 0, "sweep": 0}
 		want := Stats{
-			Requests: map[string]int64{"check": 1, "live": 2, "children": 2, "refresh": 3, "load": 0, "sweep": 0},
+			Requests: requests, LastMinute: requests,
 			Endpoints: map[string]int64{
 				"/opportunities": 1, "/opportunities/deleted": 1, "/opportunities/:id": 1,
 				"/opportunities/:id/offers": 2, "/stages/:id": 1, "/users": 2,
 			},
 			Outcomes: map[string]int64{"2xx": 4, "4xx": 2, "network": 2},
-			Retries:  1, Rate: 10, RateLimit: 10,
+			ByClass: map[string]map[string]int64{
+				"check": {"2xx": 1}, "live": {"2xx": 2}, "children": {"4xx": 2}, "refresh": {"2xx": 1, "network": 2}, "load": {}, "sweep": {},
+			},
+			Retries: 1, Rate: 10, RateLimit: 10,
 			Waiting: map[string]int{"check": 0, "live": 0, "children": 0, "refresh": 0, "load": 0, "sweep": 0},
 		}
 		got, err := json.Marshal(s)
@@ -638,6 +649,10 @@ func TestStatsCountWithoutNamingAnybody(t *testing.T) {
 		}
 		if s.Total() != 8 {
 			t.Errorf("total %d, want 8", s.Total())
+		}
+		time.Sleep(time.Minute)
+		if n := c.Stats().LastMinute["live"]; n != 0 {
+			t.Errorf("%d requests of the last minute, a minute later", n)
 		}
 		s.Outcomes["2xx"] = 0
 		if c.Stats().Outcomes["2xx"] != 4 {

@@ -291,6 +291,7 @@ func (l *limiter) describe(s *Stats) {
 	now := time.Now()
 	l.refill(now)
 	s.Rate, s.RateLimit, s.Paused, s.InFlight = l.rate(now), l.limit, l.last.After(now), l.used
+	s.Tokens = l.tokens
 	s.Waiting = make(map[string]int, cdc.Classes)
 	for i := range l.waiting {
 		s.Waiting[cdc.Class(i).String()] = l.waiting[i].Len()

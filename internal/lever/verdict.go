@@ -33,6 +33,7 @@ const (
 
 // Outcomes of requests that were sent, as counted in Stats.
 const (
+	outcomeGood      = "2xx"
 	outcomeNetwork   = "network"
 	outcomeUnusable  = "unusable"
 	outcomeCancelled = "cancelled"

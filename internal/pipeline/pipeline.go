@@ -57,10 +57,16 @@ type Pipeline struct {
 	edits   chan edit
 	owned   bool // this process has owned the account; only Run touches it
 
-	mu     sync.Mutex
-	writer *publish.Writer // nil while there is none
-	phase  string          // what the supervisor is doing, for people
-	beat   time.Time       // last sign of progress
+	stats *publish.Stats
+
+	// looking is held by whoever looks into the writer, which is closed only after it
+	// was replaced.
+	looking sync.RWMutex
+	writer  *publish.Writer // nil while there is none
+
+	mu    sync.Mutex
+	phase string    // what the supervisor is doing, for people
+	beat  time.Time // last sign of progress
 }
 
 // New returns a pipeline for the selected tables of the configuration.
@@ -68,6 +74,7 @@ func New(c config.Config, o Options) (*Pipeline, error) {
 	p := &Pipeline{c: c, o: o, edits: make(chan edit), clock: cdc.NewClock(), phase: "starting", beat: time.Now(), started: time.Now()}
 	p.tables = Tables(&c)
 	p.status = extractor.NewStatus(p.tables)
+	p.stats = publish.NewStats(p.tables, func(table string) string { return string(c.Kafka.TopicPrefix) + "." + table })
 	var err error
 	p.lever, err = Lever(&c, p.clock, o.Version, o.Attempts, o.Logger)
 	return p, err
@@ -89,7 +96,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 		return err
 	}
 	wc.Confidentiality, wc.Instance, wc.TakeOver = confidentiality, p.o.Instance, p.o.TakeOver
-	wc.Clock, wc.Committed = p.clock, p.committed
+	wc.Clock, wc.Committed, wc.Stats, wc.Opening = p.clock, p.committed, p.stats, p.note
 	wc.Fatal = p.o.Fatal
 	for failures := 0; ; {
 		began := time.Now()
@@ -133,7 +140,7 @@ const native = "native"
 
 // own owns the account once. done says that there is nothing to go on with.
 func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality string) (done bool, err error) {
-	p.note("opening")
+	p.note("connecting to Kafka and the schema registry")
 	opening := ctx
 	if p.o.Once {
 		var cancel context.CancelFunc
@@ -141,12 +148,14 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 		defer cancel()
 	}
 	w, err := publish.Open(opening, wc)
+	if err != nil && ctx.Err() != nil && !p.o.Once {
+		return true, nil // a standby, for example, has nothing that it could leave undone
+	}
 	if err != nil {
 		return p.failed(ctx, wc, err)
 	}
 	p.owned = true
 	p.setWriter(w)
-	defer p.setWriter(nil)
 	p.note("running")
 	p.o.Logger.Info("owner of the account; replicating", "account", wc.Account, "instance", wc.Instance, "tables", len(p.tables), "confidentiality", confidentiality, "lsn", w.LSN())
 
@@ -165,6 +174,7 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 	patience := time.AfterFunc(drainTimeout, stopWriting)
 	writeErr := <-written
 	patience.Stop()
+	p.setWriter(nil)
 	closeErr := w.Close()
 	switch {
 	case writeErr != nil:

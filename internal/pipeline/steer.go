@@ -11,6 +11,7 @@ import (
 	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/publish"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 // Errors of steering a pipeline.
@@ -31,16 +32,16 @@ type edit struct {
 // Pause stops reading a table, until Resume, whatever is restarted meanwhile. The tables
 // under it are paused with it. What happens in Lever in the meantime is found by Resume.
 func (p *Pipeline) Pause(ctx context.Context, table string) error {
-	return p.setPaused(ctx, table, json.RawMessage("true"))
+	return p.setPaused(ctx, "pause", table, json.RawMessage("true"))
 }
 
 // Resume goes on reading a table that was paused, from where it was.
 func (p *Pipeline) Resume(ctx context.Context, table string) error {
-	return p.setPaused(ctx, table, nil)
+	return p.setPaused(ctx, "resume", table, nil)
 }
 
-func (p *Pipeline) setPaused(ctx context.Context, table string, value json.RawMessage) error {
-	return p.edit(ctx, table, func(*publish.Writer) []cdc.Change {
+func (p *Pipeline) setPaused(ctx context.Context, action, table string, value json.RawMessage) error {
+	return p.edit(ctx, action, table, func(*publish.Writer) []cdc.Change {
 		return []cdc.Change{{Table: table, Section: cdc.SectionPaused, Value: value}}
 	})
 }
@@ -48,7 +49,7 @@ func (p *Pipeline) setPaused(ctx context.Context, table string, value json.RawMe
 // Resnapshot reads a table again from its beginning while changes go on being followed.
 // Only what differs is written, or all rows if all is true (see extractor.Resnapshot).
 func (p *Pipeline) Resnapshot(ctx context.Context, table string, all bool) error {
-	return p.edit(ctx, table, func(w *publish.Writer) []cdc.Change {
+	return p.edit(ctx, "resnapshot", table, func(w *publish.Writer) []cdc.Change {
 		kind := cdc.SnapshotIncremental
 		if all {
 			kind = cdc.SnapshotAll
@@ -57,13 +58,27 @@ func (p *Pipeline) Resnapshot(ctx context.Context, table string, all bool) error
 	})
 }
 
+// Bookmarks returns the committed bookmarks, by table.
+func (p *Pipeline) Bookmarks() (map[string]offsets.Bookmark, error) {
+	p.looking.RLock()
+	defer p.looking.RUnlock()
+	if p.writer == nil {
+		return nil, ErrNotRunning
+	}
+	out := map[string]offsets.Bookmark{}
+	for _, t := range p.tables {
+		out[t.Name] = p.writer.Bookmark(t.Name)
+	}
+	return out, nil
+}
+
 // Selected says whether the table is replicated, or paused.
 func (p *Pipeline) Selected(table string) bool {
 	return slices.ContainsFunc(p.tables, func(t cdc.Table) bool { return t.Name == table })
 }
 
-// edit has the changes committed. It returns when they are.
-func (p *Pipeline) edit(ctx context.Context, table string, changes func(w *publish.Writer) []cdc.Change) error {
+// edit has the changes committed. It returns when they are; action names it in the log.
+func (p *Pipeline) edit(ctx context.Context, action, table string, changes func(w *publish.Writer) []cdc.Change) error {
 	if !p.Selected(table) {
 		return fmt.Errorf("%q %w: %s", table, ErrUnknownTable, strings.Join(names(p.tables), ", "))
 	}
@@ -78,6 +93,9 @@ func (p *Pipeline) edit(ctx context.Context, table string, changes func(w *publi
 	}
 	select {
 	case err := <-e.done:
+		if err == nil {
+			p.o.Logger.Info("steered by an operator", "action", action, "table", table)
+		}
 		return err
 	case <-ctx.Done():
 		return ctx.Err()

@@ -56,8 +56,14 @@ type Config struct {
 	// Fatal is called when the local state cannot be written (see state.Open). It must
 	// not return.
 	Fatal func(error)
+	// Opening is called again and again while Open gets on, with what it is doing.
+	// Optional.
+	Opening func(what string)
 	// Committed is called after every commit. Optional.
 	Committed func(Commit)
+	// Stats counts what is committed; several writers may share it, one after the other.
+	// Optional.
+	Stats *Stats
 }
 
 // Commit describes a committed group, for metrics and progress.
@@ -113,6 +119,13 @@ func (c *Config) now() time.Time {
 		return time.Now()
 	}
 	return c.Now()
+}
+
+// opening tells how Open gets on.
+func (c *Config) opening(what string) {
+	if c.Opening != nil {
+		c.Opening(what)
+	}
 }
 
 // codecOf returns the compression codec with Kafka's name for it.

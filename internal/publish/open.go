@@ -23,6 +23,9 @@ import (
 // state up to date. It returns a *ConfigError if what is in Kafka or in the registry
 // does not fit the configuration.
 func Open(ctx context.Context, c Config) (*Writer, error) {
+	if c.Stats == nil {
+		c.Stats = NewStats(c.Tables, c.Topic)
+	}
 	adm, err := c.admin()
 	if err != nil {
 		return nil, err
@@ -52,6 +55,11 @@ func Open(ctx context.Context, c Config) (*Writer, error) {
 	if err := w.begin(ctx, adm, meta.Cluster); err != nil {
 		return nil, errors.Join(err, w.discard())
 	}
+	_, epoch, err := w.client.ProducerID(ctx) // it has one by now
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("look up the producer's epoch: %w", err), w.discard())
+	}
+	w.c.Stats.owns(Ownership{Owner: true, Epoch: epoch, Since: w.started}, w.bookmarks)
 	return w, nil
 }
 

@@ -85,6 +85,7 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 			c.Logger.Warn("taking over from another producer", "account", c.Account, "instance", owner.Instance, "host", owner.Host, "pid", owner.PID)
 			return nil
 		}
+		c.opening(fmt.Sprintf("standing by while another producer owns the account (host %s, process %d)", owner.Host, owner.PID))
 		if time.Since(said) >= 15*time.Second {
 			c.Logger.Warn("standby: another producer owns the account; waiting until it stops (--take-over replaces it)",
 				"account", c.Account, "instance", owner.Instance, "host", owner.Host, "pid", owner.PID,

@@ -120,6 +120,7 @@ func (r *reading) apply(rec *kgo.Record) error {
 			return err
 		}
 		r.batch, r.pending = w.store.NewBatch(), 0
+		w.c.opening(fmt.Sprintf("bringing the local state up to date (%d records so far)", r.records))
 	}
 	return nil
 }

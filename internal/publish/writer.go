@@ -116,6 +116,7 @@ func (w *Writer) Run(ctx context.Context) (err error) {
 		for first := true; first || len(group) > 0; first = false {
 			n, err := w.commit(ctx, group)
 			if err != nil {
+				w.c.Stats.failed()
 				for _, s := range group {
 					s.result <- cdc.Result{Err: errors.Join(cdc.ErrStopped, err)}
 				}
@@ -234,9 +235,10 @@ func (w *Writer) commit(ctx context.Context, group []submission) (n int, err err
 	w.mu.Unlock()
 	w.settle(group, results)
 	failpoint.Reach(failpoint.Settled)
-	drift := w.reportDrift(g)
+	c := Commit{Units: len(group), Rows: g.Rows, Events: len(g.Events), Letters: len(g.Letters), Drift: w.reportDrift(g), LSN: g.LSN(), Bytes: tx.bytes, Took: time.Since(began)}
+	w.c.Stats.committed(g, c, pending)
 	if w.c.Committed != nil {
-		w.c.Committed(Commit{Units: len(group), Rows: g.Rows, Events: len(g.Events), Letters: len(g.Letters), Drift: drift, LSN: g.LSN(), Bytes: tx.bytes, Took: time.Since(began)})
+		w.c.Committed(c)
 	}
 	return len(group), nil
 }
@@ -245,7 +247,7 @@ func (w *Writer) commit(ctx context.Context, group []submission) (n int, err err
 // and returns how many values there were.
 func (w *Writer) reportDrift(g *change.Group) (n int) {
 	for table, r := range g.Drift {
-		n += r.Unknown + r.Mistyped + r.Sanitized
+		n += r.Count()
 		for _, path := range r.Paths() {
 			if !w.drift[table+"."+path] {
 				w.drift[table+"."+path] = true
@@ -302,6 +304,7 @@ func (w *Writer) release(ctx context.Context) error {
 // Close frees what the Writer holds. Call it after Run has returned.
 func (w *Writer) Close() error {
 	w.Drain()
+	w.c.Stats.released()
 	w.client.Close()
 	return w.store.Close()
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"net"
@@ -24,57 +25,109 @@ type Steering interface {
 // steeringTimeout bounds how long a request to steer waits for its commit.
 const steeringTimeout = 8 * time.Second
 
+const noSuchTable = "no such table is selected; GET /status lists them, LEVER_TABLES selects them"
+
+// problemBody is the body of an answer that says no. The message says what was asked
+// for, why it was not done and what to do.
+type problemBody struct {
+	Status  int    `json:"error_code"`
+	Message string `json:"message"`
+}
+
+func refuse(w http.ResponseWriter, status int, message string) {
+	answerJSON(w, status, problemBody{status, message})
+}
+
 // admin adds the requests that change state. Only POST does; with a token they need
 // it, without one they are answered only to programs on this machine.
-func admin(mux *http.ServeMux, s Steering, token func() (string, error)) {
-	handle := func(action string, do func(r *http.Request, table string) error) {
-		mux.Handle("POST /tables/{table}/"+action, authorised(token, func(w http.ResponseWriter, r *http.Request) {
+func admin(mux *http.ServeMux, c Config) {
+	s := c.Steering
+	handle := func(action, done string, do func(r *http.Request, table string) error) {
+		mux.Handle("POST /tables/{table}/"+action, authorised(c, func(w http.ResponseWriter, r *http.Request) {
 			table := r.PathValue("table")
 			if !s.Selected(table) {
-				answer(w, http.StatusNotFound, textPlain, "no such table is selected; see `producer tables`")
+				refuse(w, http.StatusNotFound, action+": "+noSuchTable)
+				return
+			}
+			if err := onlyAll(r); err != nil {
+				refuse(w, http.StatusBadRequest, action+" "+table+": "+err.Error())
 				return
 			}
 			ctx, cancel := context.WithTimeout(r.Context(), steeringTimeout)
 			defer cancel()
-			if err := do(r.WithContext(ctx), table); err != nil {
-				answer(w, http.StatusServiceUnavailable, textPlain, err.Error())
-				return
+			switch err := do(r.WithContext(ctx), table); {
+			case errors.Is(err, context.DeadlineExceeded):
+				refuse(w, http.StatusGatewayTimeout, action+" "+table+": not committed within "+steeringTimeout.String()+", but perhaps later; see /status, and ask again: doing it twice does no harm")
+			case err != nil:
+				refuse(w, http.StatusServiceUnavailable, action+" "+table+": "+err.Error())
+			default:
+				answerJSON(w, http.StatusOK, struct {
+					Table string `json:"table"`
+					Done  string `json:"done"`
+				}{table, done})
 			}
-			answer(w, http.StatusOK, textPlain, "ok")
 		}))
 	}
-	handle("pause", func(r *http.Request, table string) error { return s.Pause(r.Context(), table) })
-	handle("resume", func(r *http.Request, table string) error { return s.Resume(r.Context(), table) })
-	handle("resnapshot", func(r *http.Request, table string) error {
+	handle("pause", "paused", func(r *http.Request, table string) error { return s.Pause(r.Context(), table) })
+	handle("resume", "resumed", func(r *http.Request, table string) error { return s.Resume(r.Context(), table) })
+	handle("resnapshot", "the snapshot begins again", func(r *http.Request, table string) error {
 		return s.Resnapshot(r.Context(), table, r.URL.Query().Get("all") == "true")
 	})
 }
 
+// onlyAll refuses parameters that nobody would look at: all=true or false of resnapshot
+// is the only one.
+func onlyAll(r *http.Request) error {
+	for name, values := range r.URL.Query() {
+		if name != "all" || !strings.HasSuffix(r.URL.Path, "/resnapshot") {
+			return errors.New("it takes no parameter of that name; resnapshot takes all=true")
+		}
+		if len(values) != 1 || values[0] != "true" && values[0] != "false" {
+			return errors.New("all is true or false")
+		}
+	}
+	return nil
+}
+
 // authorised lets requests pass that may change state. Pages of other sites that a
 // browser shows are refused in any case.
-func authorised(token func() (string, error), next http.HandlerFunc) http.Handler {
+func authorised(c Config, next http.HandlerFunc) http.Handler {
+	no := func(w http.ResponseWriter, r *http.Request, status int, message string) {
+		c.Logger.Warn("refused an admin request", "status", status, "remote", r.RemoteAddr)
+		refuse(w, status, message)
+	}
 	check := func(w http.ResponseWriter, r *http.Request) {
-		if token == nil {
+		if c.AdminToken == nil {
 			if !local(r.Host) {
-				answer(w, http.StatusForbidden, textPlain, "ask under the address that HTTP_ADDR names, or set ADMIN_TOKEN")
+				no(w, r, http.StatusForbidden, "without ADMIN_TOKEN only requests to this machine's own name or address are taken; ask under the address that HTTP_ADDR names, or set ADMIN_TOKEN")
 				return
 			}
 			next(w, r)
 			return
 		}
-		want, err := token()
+		want, err := c.AdminToken()
 		given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		switch {
 		case err != nil || want == "":
-			answer(w, http.StatusServiceUnavailable, textPlain, "ADMIN_TOKEN cannot be read")
-		case !bearer || subtle.ConstantTimeCompare([]byte(given), []byte(want)) != 1:
+			no(w, r, http.StatusServiceUnavailable, "ADMIN_TOKEN cannot be read, so nobody may steer; check ADMIN_TOKEN_FILE")
+		case !bearer || !equal(given, want):
 			w.Header().Set("WWW-Authenticate", `Bearer realm="leverstream"`)
-			answer(w, http.StatusUnauthorized, textPlain, "this needs the header Authorization: Bearer with ADMIN_TOKEN")
+			no(w, r, http.StatusUnauthorized, "this needs the header Authorization: Bearer with the value of ADMIN_TOKEN")
 		default:
 			next(w, r)
 		}
 	}
-	return http.NewCrossOriginProtection().Handler(http.HandlerFunc(check))
+	p := http.NewCrossOriginProtection()
+	p.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		no(w, r, http.StatusForbidden, "requests from pages of other sites are refused; use curl or another program")
+	}))
+	return p.Handler(http.HandlerFunc(check))
+}
+
+// equal compares in a time that says nothing of either, their lengths included.
+func equal(given, want string) bool {
+	a, b := sha256.Sum256([]byte(given)), sha256.Sum256([]byte(want))
+	return subtle.ConstantTimeCompare(a[:], b[:]) == 1
 }
 
 // local says whether a request was addressed to this machine by one of its own names. A

@@ -2,12 +2,18 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"log/slog"
+	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/leverstream/leverstream/internal/pipeline"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 // helm notes what it was told.
@@ -43,6 +49,13 @@ func TestSteering(t *testing.T) {
 		"resnapshot":                {path: "/tables/stages/resnapshot", want: 200, told: "resnapshot stages"},
 		"resnapshot all":            {path: "/tables/stages/resnapshot?all=true", want: 200, told: "resnapshot all of stages"},
 		"an error is shown":         {path: "/tables/stages/pause", err: errors.New("waiting for Kafka"), want: 503, told: "pause stages"},
+		"too late":                  {path: "/tables/stages/pause", err: fmt.Errorf("commit: %w", context.DeadlineExceeded), want: 504, told: "pause stages"},
+		"a parameter that is none":  {path: "/tables/stages/pause?all=true", want: 400},
+		"a misspelt parameter":      {path: "/tables/stages/resnapshot?everything=true", want: 400},
+		"a misspelt value":          {path: "/tables/stages/resnapshot?all=yes", want: 400},
+		"a table that is a path":    {path: "/tables/..%2F..%2Fstages/pause", want: 404},
+		"HEAD changes nothing":      {method: http.MethodHead, path: "/tables/stages/pause", want: 405},
+		"PUT changes nothing":       {method: http.MethodPut, path: "/tables/stages/pause", want: 405},
 		"an unknown table":          {path: "/tables/nothing/pause", want: 404},
 		"an unknown action":         {path: "/tables/stages/drop", want: 404},
 		"GET changes nothing":       {method: http.MethodGet, path: "/tables/stages/pause", want: 405},
@@ -57,7 +70,7 @@ func TestSteering(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &helm{err: test.err}
-			c := Config{Health: &fake{}, Steering: h, Logger: slog.New(slog.DiscardHandler)}
+			c := config(&fake{}, h)
 			if test.token {
 				c.AdminToken = func() (string, error) { return token, nil }
 			}
@@ -80,6 +93,16 @@ func TestSteering(t *testing.T) {
 			if strings.Contains(w.Body.String(), token) {
 				t.Error("the answer holds the token")
 			}
+			if w.Code == http.StatusMethodNotAllowed || test.path == "/tables/stages/drop" {
+				return // by the router
+			}
+			var body map[string]any
+			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
+				t.Fatal(err)
+			}
+			if _, done := body["done"]; done != (w.Code == http.StatusOK) || (body["message"] == nil) != done {
+				t.Errorf("the answer is %s", w.Body)
+			}
 		})
 	}
 }
@@ -93,9 +116,61 @@ func TestAnAdminTokenThatCannotBeReadOpensNothing(t *testing.T) {
 		r := httptest.NewRequest(http.MethodPost, "http://127.0.0.1/tables/stages/pause", nil)
 		r.Header.Set("Authorization", "Bearer ")
 		w := httptest.NewRecorder()
-		handler(Config{Health: &fake{}, Steering: h, AdminToken: read, Logger: slog.New(slog.DiscardHandler)}).ServeHTTP(w, r)
+		c := config(&fake{}, h)
+		c.AdminToken = read
+		handler(c).ServeHTTP(w, r)
 		if w.Code != http.StatusServiceUnavailable || len(h.told) > 0 {
 			t.Errorf("%d, told %v", w.Code, h.told)
 		}
+	}
+}
+
+func TestBookmarksAreShownToThoseWhoMaySteer(t *testing.T) {
+	away := errors.New("this producer does not replicate")
+	b, err := offsets.Parse([]byte(`{"version":1,"lsn":7,"snapshot":{"complete":true}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := &fake{status: pipeline.Status{Account: "acme"}, bookmarks: map[string]offsets.Bookmark{"users": b, "stages": b}}
+	for name, test := range map[string]struct {
+		path, bearer string
+		away         bool
+		want         int
+		tables       string
+	}{
+		"all":                  {path: "/bookmarks", bearer: "secret", want: 200, tables: "stages users"},
+		"one":                  {path: "/tables/stages/bookmark", bearer: "secret", want: 200, tables: "stages"},
+		"an unknown table":     {path: "/tables/nothing/bookmark", bearer: "secret", want: 404},
+		"without the token":    {path: "/bookmarks", want: 401},
+		"one, without a token": {path: "/tables/stages/bookmark", want: 401},
+		"not the owner":        {path: "/bookmarks", bearer: "secret", away: true, want: 503},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source.ready.Store(nil)
+			if test.away {
+				source.ready.Store(&away)
+			}
+			c := config(source, &helm{})
+			c.AdminToken = func() (string, error) { return "secret", nil }
+			r := httptest.NewRequest(http.MethodGet, test.path, nil)
+			if test.bearer != "" {
+				r.Header.Set("Authorization", "Bearer "+test.bearer)
+			}
+			w := httptest.NewRecorder()
+			handler(c).ServeHTTP(w, r)
+			if w.Code != test.want {
+				t.Fatalf("%d %s", w.Code, w.Body)
+			}
+			if w.Code != http.StatusOK {
+				return
+			}
+			d, err := offsets.ParseDocument(w.Body.Bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Join(slices.Sorted(maps.Keys(d.Bookmarks)), " "); d.Account != "acme" || got != test.tables || d.Bookmarks["stages"].LSN != 7 {
+				t.Errorf("account %s, tables %s: %s", d.Account, got, w.Body)
+			}
+		})
 	}
 }

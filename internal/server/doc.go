@@ -1,9 +1,14 @@
-// Package server serves the program's health over HTTP: /livez and /readyz for
-// whoever restarts or waits for it, /status for people and tools.
+// Package server answers HTTP: /livez and /readyz for whoever restarts or waits for the
+// program, /metrics for Prometheus, /status for tools and a page at / for people.
 //
 // [Listen] opens the port, so that a taken one is reported before any work has
-// begun; [Server.Serve] then answers from a [Health]; [Probe] asks a running server,
-// for container health checks without a shell. POST /tables/{table}/pause, /resume and
-// /resnapshot steer the program; that is the only thing that changes state, and needs a
-// bearer token on any address but loopback.
+// begun; [Server.Serve] then answers from a [Source]; [Probe] asks a running server,
+// for container health checks without a shell.
+//
+// POST /tables/{table}/pause, /resume and /resnapshot steer the program. Nothing else
+// changes state, and no GET does. GET /bookmarks shows where the work stands. On any address
+// but loopback these need a bearer token; pages of other sites that a browser shows can
+// never steer.
+//
+// What is served holds no token and no field of any row.
 package server

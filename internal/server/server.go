@@ -10,20 +10,30 @@ import (
 	"net/http"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/leverstream/leverstream/internal/pipeline"
+	"github.com/leverstream/leverstream/offsets"
 )
 
-// Health is what the server tells. Its methods are called for every request, by
+// Source is what the server tells of. Its methods are called for every request, by
 // several goroutines at once, and must answer at once from memory. What they return
 // is shown to anybody who asks: no secrets, no field values of rows.
-type Health interface {
+type Source interface {
 	// Live returns nil while the program makes progress. An error means that only
 	// a restart can help.
 	Live() error
 	// Ready returns nil while the program does its work. An error says what it
 	// waits for.
 	Ready() error
-	// Status returns what /status shows as JSON.
-	Status() any
+	// Snapshot returns what the program is doing, Progress how far its first load is.
+	Snapshot() pipeline.Status
+	Progress() pipeline.Progress
+	// Bookmarks returns the committed bookmarks by table. The error says that there are
+	// none to look at in this process.
+	Bookmarks() (map[string]offsets.Bookmark, error)
 }
 
 // The timeouts bound what a slow or silent client can hold. Answers are small.
@@ -62,9 +72,14 @@ func Listen(ctx context.Context, addr string) (*Server, error) {
 // Addr returns the address with the port that is open.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
+// maxBody bounds what a request may bring along.
+const maxBody = 64 << 10
+
 // Config is what a Server answers from.
 type Config struct {
-	Health   Health
+	Source Source
+	// Metrics are served under /metrics.
+	Metrics  prometheus.Gatherer
 	Steering Steering
 	// AdminToken returns the token without which nothing is steered. If it is nil, those
 	// who are on this machine may steer.
@@ -101,20 +116,41 @@ func (s *Server) Shutdown(ctx context.Context) error {
 const textPlain = "text/plain; charset=utf-8"
 
 func handler(c Config) http.Handler {
-	h := c.Health
 	mux := http.NewServeMux()
-	admin(mux, c.Steering, c.AdminToken)
-	mux.HandleFunc("GET /livez", check(h.Live))
-	mux.HandleFunc("GET /readyz", check(h.Ready))
+	admin(mux, c)
+	bookmarks(mux, c)
+	mux.HandleFunc("GET /livez", check(c.Source.Live))
+	mux.HandleFunc("GET /readyz", check(c.Source.Ready))
+	mux.HandleFunc("GET /{$}", statusPage(c.Source))
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
-		body, err := json.MarshalIndent(h.Status(), "", "  ")
-		if err != nil {
-			answer(w, http.StatusInternalServerError, textPlain, "the status cannot be shown: "+err.Error())
-			return
-		}
-		answer(w, http.StatusOK, "application/json", string(body))
+		answerJSON(w, http.StatusOK, newStatus(c.Source))
 	})
-	return mux
+	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{
+		ErrorLog: slog.NewLogLogger(c.Logger.Handler(), slog.LevelWarn),
+		// A scrape that is late is of no use; many at once are a mistake.
+		Timeout: writeTimeout / 2, MaxRequestsInFlight: 4, EnableOpenMetrics: true,
+	}))
+	return http.MaxBytesHandler(mux, maxBody)
+}
+
+// status is the body of /status.
+type status struct {
+	pipeline.Status
+	Progress progress `json:"progress"`
+}
+
+// progress is how far the first load is.
+type progress struct {
+	Complete       bool  `json:"complete"`
+	Tables         int   `json:"tables"`
+	TablesComplete int   `json:"tables_complete"`
+	ListsRead      int64 `json:"lists_read"`
+	ListsKnown     int64 `json:"lists_known"`
+}
+
+func newStatus(s Source) status {
+	p := s.Progress()
+	return status{s.Snapshot(), progress{p.Complete, p.Tables, p.TablesComplete, p.ListsRead, p.ListsKnown}}
 }
 
 // check answers 200 or 503.
@@ -134,4 +170,13 @@ func answer(w http.ResponseWriter, status int, contentType, body string) {
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
 	_, _ = w.Write([]byte(body + "\n")) // a client that is gone needs no answer
+}
+
+func answerJSON(w http.ResponseWriter, status int, v any) {
+	body, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		answer(w, http.StatusInternalServerError, textPlain, "the answer cannot be shown as JSON: "+err.Error())
+		return
+	}
+	answer(w, status, "application/json", string(body))
 }

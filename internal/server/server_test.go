@@ -12,19 +12,33 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/leverstream/leverstream/internal/pipeline"
+	"github.com/leverstream/leverstream/offsets"
 )
 
-// fake is a Health that says what it is told.
+// fake is a Source that says what it is told.
 type fake struct {
 	live, ready atomic.Pointer[error]
-	status      any
-	// asked is closed, and release awaited, by Status if they are set.
+	status      pipeline.Status
+	progress    pipeline.Progress
+	bookmarks   map[string]offsets.Bookmark
+	// asked is closed, and release awaited, by Snapshot if they are set.
 	asked, release chan struct{}
 }
 
 func (f *fake) Live() error  { return value(&f.live) }
 func (f *fake) Ready() error { return value(&f.ready) }
-func (f *fake) Status() any {
+func (f *fake) Bookmarks() (map[string]offsets.Bookmark, error) {
+	if err := f.Ready(); err != nil {
+		return nil, err
+	}
+	return f.bookmarks, nil
+}
+func (f *fake) Progress() pipeline.Progress { return f.progress }
+func (f *fake) Snapshot() pipeline.Status {
 	if f.asked != nil {
 		close(f.asked)
 		<-f.release
@@ -39,15 +53,19 @@ func value(p *atomic.Pointer[error]) error {
 	return nil
 }
 
+func config(source Source, steering Steering) Config {
+	return Config{Source: source, Metrics: prometheus.NewRegistry(), Steering: steering, Logger: slog.New(slog.DiscardHandler)}
+}
+
 // serve returns a server that is running.
-func serve(t *testing.T, addr string, h Health) *Server {
+func serve(t *testing.T, addr string, source Source) *Server {
 	t.Helper()
 	s, err := Listen(t.Context(), addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	served := make(chan error, 1)
-	go func() { served <- s.Serve(Config{Health: h, Steering: &helm{}, Logger: slog.New(slog.DiscardHandler)}) }()
+	go func() { served <- s.Serve(config(source, &helm{})) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 5*time.Second)
 		defer cancel()
@@ -81,7 +99,6 @@ func TestAnswers(t *testing.T) {
 	sick := errors.New("no progress for 5m0s")
 	for name, test := range map[string]struct {
 		live, ready  error
-		status       any
 		method, path string
 		want         int
 		body         string
@@ -91,19 +108,21 @@ func TestAnswers(t *testing.T) {
 		"ready":                           {path: "/readyz", want: 200, body: "ok\n"},
 		"not ready says why":              {ready: sick, path: "/readyz", want: 503, body: "no progress for 5m0s\n"},
 		"not ready is live":               {ready: sick, path: "/livez", want: 200, body: "ok\n"},
-		"status is JSON":                  {status: map[string]int{"rows": 1}, path: "/status", want: 200, body: "{\n  \"rows\": 1\n}\n"},
-		"status while not live":           {live: sick, ready: sick, status: 1, path: "/status", want: 200, body: "1\n"},
-		"a status that is not JSON":       {status: func() {}, path: "/status", want: 500, body: "the status cannot be shown"},
+		"status is JSON":                  {path: "/status", want: 200, body: "{\n  \"account\": \"demo\",\n"},
+		"status while not live":           {live: sick, ready: sick, path: "/status", want: 200, body: "{\n"},
+		"metrics":                         {path: "/metrics", want: 200, body: ""},
+		"the page":                        {path: "/", want: 200, body: "<!DOCTYPE html>"},
+		"the page while not live":         {live: sick, ready: sick, path: "/", want: 200, body: "<!DOCTYPE html>"},
 		"HEAD has no body":                {method: http.MethodHead, path: "/livez", want: 200},
 		"HEAD tells the state":            {live: sick, method: http.MethodHead, path: "/livez", want: 503},
 		"POST is refused":                 {method: http.MethodPost, path: "/livez", want: 405, body: "Method Not Allowed"},
 		"DELETE of the status is refused": {method: http.MethodDelete, path: "/status", want: 405, body: "Method Not Allowed"},
-		"an unknown path is not found":    {path: "/metrics", want: 404, body: "404"},
-		"the root is not found":           {path: "/", want: 404, body: "404"},
+		"POST of the page is refused":     {method: http.MethodPost, path: "/", want: 405, body: "Method Not Allowed"},
+		"an unknown path is not found":    {path: "/debug/pprof", want: 404, body: "404"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := &fake{status: test.status}
+			h := &fake{status: pipeline.Status{Account: "demo"}}
 			h.live.Store(&test.live)
 			h.ready.Store(&test.ready)
 			if test.method == "" {
@@ -131,7 +150,7 @@ func TestListenSaysThatTheAddressIsInUse(t *testing.T) {
 
 func TestShutdownWaitsForRunningRequests(t *testing.T) {
 	t.Parallel()
-	h := &fake{asked: make(chan struct{}), release: make(chan struct{}), status: "late"}
+	h := &fake{asked: make(chan struct{}), release: make(chan struct{}), status: pipeline.Status{Account: "late"}}
 	s := serve(t, "127.0.0.1:0", h)
 	got := make(chan string, 1)
 	go func() {
@@ -157,7 +176,7 @@ func TestShutdownWaitsForRunningRequests(t *testing.T) {
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
-	if body := <-got; body != "\"late\"\n" {
+	if body := <-got; !strings.Contains(body, `"late"`) {
 		t.Errorf("got %q", body)
 	}
 }

@@ -301,6 +301,16 @@ func (s *Store) Counts() map[string]int64 {
 	return maps.Clone(s.counts)
 }
 
+// Size returns the bytes that the store takes on disk; 0 when it is closed.
+func (s *Store) Size() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.db == nil {
+		return 0
+	}
+	return int64(s.db.Metrics().DiskSpaceUsage())
+}
+
 // Get returns the record of a row. Its bytes are the caller's.
 func (s *Store) Get(table, key string) (r Record, ok bool, err error) {
 	ok, err = s.get(rowKey(nil, table, key), func(b []byte) (err error) {
