@@ -26,6 +26,8 @@ import (
 type sweepSection struct {
 	// Began is when (ms) the pass began.
 	Began int64 `json:"began"`
+	// Opened is when (ms) its first row was read, which is later if it was overdue.
+	Opened int64 `json:"opened,omitempty"`
 	// Total is the number of rows when it began, Done those that were read.
 	Total int64 `json:"total,omitempty"`
 	Done  int64 `json:"done,omitempty"`
@@ -68,14 +70,18 @@ func (s *sweepSection) due(n int64, interval time.Duration) time.Time {
 	return time.UnixMilli(s.Began).Add(time.Duration(share * float64(interval)))
 }
 
-// next is the section of the pass after this one. A pass that ended late does not make
-// the next one late.
-func (s *sweepSection) next(now time.Time, interval time.Duration, total int64) sweepSection {
-	began := time.UnixMilli(s.Began).Add(interval)
-	if now.Sub(began) > interval/10 {
-		began = now
+// next is the section of the pass after this one. Every row is due an interval after it
+// was read: where this pass was on time, when it was due; where it was late, and caught
+// up, not before it was opened.
+func (s *sweepSection) next(interval time.Duration, total int64) sweepSection {
+	return sweepSection{Began: max(s.Began+interval.Milliseconds(), s.Opened), Total: total}
+}
+
+// open notes that the pass is read from now on, if it was not before.
+func (s *sweepSection) open(now time.Time) {
+	if s.Opened == 0 {
+		s.Opened = now.UnixMilli()
 	}
-	return sweepSection{Began: began.UnixMilli(), Total: total}
 }
 
 // openSweep returns where the pass over the tables stands; ok is false while the
@@ -131,8 +137,9 @@ func (l *listingReader) sweep(ctx context.Context, now time.Time) (next time.Tim
 		if now.Before(due) {
 			return due, e.openedSweep(ctx, l.loop("sweep"), tables, s)
 		}
-		if l.pass == nil || l.pass.began != s.Began || s.Done == 0 {
-			l.pass = newListingPass(s.Began, s.Done == 0)
+		s.open(now)
+		if l.pass == nil || l.pass.began != s.Opened || s.Done == 0 {
+			l.pass = newListingPass(s.Opened, s.Done == 0)
 		}
 		if err := l.sweepWindow(ctx, tables, s, now, interval); err != nil {
 			return time.Time{}, err
@@ -235,7 +242,7 @@ func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s swee
 		}
 	}
 	return e.commit(ctx, &cdc.Unit{
-		Scan: l.loop("sweep").name, Changes: changes(tables, sectionSweep, s.next(now, interval, e.State.Count(tables[0]))),
+		Scan: l.loop("sweep").name, Changes: changes(tables, sectionSweep, s.next(interval, e.State.Count(tables[0]))),
 	})
 }
 
@@ -305,8 +312,9 @@ func (f *follower) sweep(ctx context.Context, now time.Time) (next time.Time, er
 			if now.Before(end) {
 				return end, nil
 			}
-			s = s.next(now, interval, e.State.Count(f.lead))
+			s = s.next(interval, e.State.Count(f.lead))
 		} else {
+			s.open(now)
 			s.After, s.Done = keys[len(keys)-1], s.Done+int64(len(keys))
 			if err := f.sweepLists(ctx, slices.Concat(f.takeTouched(len(keys)), keys)); err != nil {
 				return time.Time{}, err
