@@ -166,6 +166,34 @@ func TestTheMinimalRights(t *testing.T) {
 		}
 		s.does(exitDone, "bookmarks", "set", "stages", "--section", "paused", "true")
 	})
+	t.Run("one is taken away from a running producer, and given back", func(t *testing.T) {
+		s := prepare(t, -1)
+		s.env["POLL_INTERVAL"], s.env["REFRESH_INTERVAL"], s.env["SWEEP_INTERVAL"] = "100ms", "300ms", "1s"
+		prefix := s.env["KAFKA_TOPIC_PREFIX"]
+		adm := kadm.NewClient(s.c.Client(t))
+		write := minimalRights()[2]
+		p := start(t, s.env, "run")
+		p.says("owner of the account", time.Minute)
+		if _, err := adm.DeleteACLs(t.Context(), write.acl(prefix, "User:producer")); err != nil {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(time.Minute); !strings.Contains(p.out.String(), "lacks the right Write on "+write.on(prefix)); {
+			if time.Now().After(deadline) {
+				t.Fatalf("it does not say which right is missing:\n%s", p.out.String())
+			}
+			s.lever.Mutate(1)
+			time.Sleep(200 * time.Millisecond)
+		}
+		grant(t, adm, write.acl(prefix, "User:producer"))
+		s.lever.Mutate(5)
+		for deadline := time.Now().Add(2 * time.Minute); len(s.differences()) > 0; time.Sleep(200 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("not equal: %q\n%s", s.differences(), p.out.String())
+			}
+		}
+		p.signal(syscall.SIGTERM)
+		p.exits(exitDone, 10*time.Second)
+	})
 	for i, r := range minimalRights() {
 		t.Run("without "+r.name+" on "+r.on("<prefix>"), func(t *testing.T) {
 			s := prepare(t, i)
