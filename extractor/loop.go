@@ -125,7 +125,9 @@ func (e *Extractor) pause(err error, failures int) time.Duration {
 	case errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrRejected):
 		return max(e.RefreshInterval, most)
 	case errors.Is(err, cdc.ErrUnauthorized):
-		return most
+		// The client asks about once a minute for all loops together. As soon as Lever
+		// accepts the credentials, all go on.
+		return 5 * time.Second
 	}
 	d := min(most, min(time.Second, e.PollInterval)<<min(failures, 6))
 	return d/2 + rand.N(d/2+1)

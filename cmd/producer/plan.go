@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"slices"
 	"strconv"
 	"time"
 
@@ -13,7 +12,7 @@ import (
 	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/config"
-	"github.com/leverstream/leverstream/internal/lever"
+	"github.com/leverstream/leverstream/internal/pipeline"
 )
 
 func newPlan() *cobra.Command {
@@ -21,8 +20,9 @@ func newPlan() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Say what a first load of this account costs, and following it after that",
-		Long: `plan sends Lever 50 to 150 cheap requests (fifteen seconds at most) and prints rows, requests and time of a first load for each selected
-table, at the configured LEVER_RATE, and what following the account costs then.
+		Long: `plan sends Lever about 50 to 170 cheap requests and prints rows, requests and time
+of a first load for each selected table, at the configured LEVER_RATE, and what
+following the account costs then.
 
 It is exact for an account of up to a hundred opportunities and for lists of up to
 2,000 rows; "≥" says that a list is longer. The number of opportunities of a larger
@@ -36,16 +36,12 @@ only on the number of opportunities.`,
 			if err != nil {
 				return err
 			}
-			client, err := lever.New(lever.Config{
-				BaseURL: string(c.Lever.APIURL), Token: c.Lever.Token.Read,
-				Rate: c.Lever.Rate, Burst: c.Lever.Burst, Concurrency: c.Lever.Concurrency,
-				Clock: cdc.NewClock(), UserAgent: "leverstream/" + version(), Logger: newLogger(c.Program, cmd.ErrOrStderr()),
-			})
+			client, err := pipeline.Lever(c, cdc.NewClock(), version(), 0, newLogger(c.Program, cmd.ErrOrStderr()))
 			if err != nil {
 				return err
 			}
 			defer client.Close()
-			tables := slices.DeleteFunc(extractor.Tables(), func(t cdc.Table) bool { return !slices.Contains(c.Lever.Tables, t.Name) })
+			tables := pipeline.Tables(c)
 			confidentiality, err := extractor.Confidentiality(cmd.Context(), client, tables, c.Lever.Confidential)
 			if err != nil {
 				return err

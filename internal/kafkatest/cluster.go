@@ -24,6 +24,8 @@ const (
 	// Confluent-compatible registry.
 	BrokersVariable  = "TEST_KAFKA_BROKERS"
 	RegistryVariable = "TEST_SCHEMA_REGISTRY_URL"
+	// RealOnlyVariable says that what runs on the embedded broker has run already.
+	RealOnlyVariable = "TEST_REAL_ONLY"
 	// DockerVariable says that containers may be started.
 	DockerVariable = "TEST_DOCKER"
 )
@@ -72,6 +74,14 @@ func Best(t testing.TB) Cluster {
 // Embedded starts an embedded broker and registry in memory.
 func Embedded(t testing.TB) Cluster {
 	t.Helper()
+	if os.Getenv(RealOnlyVariable) != "" {
+		t.Skip("runs on the embedded broker, and " + RealOnlyVariable + " is set")
+	}
+	return start(t)
+}
+
+func start(t testing.TB) Cluster {
+	t.Helper()
 	c, err := embedded.Start(t.Context(), embedded.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -99,7 +109,7 @@ func docker(t testing.TB) Cluster {
 	if os.Getenv(DockerVariable) == "" {
 		t.Skipf("set %s=1 to run against Kafka in a container", DockerVariable)
 	}
-	c := Embedded(t)
+	c := start(t)
 	c.Brokers, c.Real = []string{startKafka(t)}, true
 	return c
 }

@@ -294,11 +294,14 @@ func TestTokensThatCouldNotBeWrittenAreWrittenLater(t *testing.T) {
 
 func TestRefusedCredentialsAreTriedAgainSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sends, good := 0, "new"
+		sends, good, missing := 0, "new", false
 		cfg := configFor(roundTrip(func(r *http.Request) (*http.Response, error) {
 			sends++
 			if key, _, _ := r.BasicAuth(); key != good {
 				return respond(401, `{}`), nil
+			}
+			if missing {
+				return respond(404, `{}`), nil
 			}
 			return respond(200, onePage), nil
 		}))
@@ -325,7 +328,16 @@ func TestRefusedCredentialsAreTriedAgainSlowly(t *testing.T) {
 			t.Errorf("%v, %d requests", err, sends)
 		}
 		good = "old"
-		key = "old" // was refused, and is good now
+		key = "old" // was refused, and is good now, which a 404 shows as well
+		missing = true
+		time.Sleep(gatePause)
+		if _, err := c.Get(t.Context(), listing); !errors.Is(err, cdc.ErrNotFound) {
+			t.Error(err)
+		}
+		missing = false
+		if _, err := c.Get(t.Context(), listing); err != nil {
+			t.Error(err)
+		}
 		time.Sleep(gatePause)
 		for range 3 {
 			if _, err := c.Get(t.Context(), listing); err != nil {
