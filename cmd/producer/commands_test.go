@@ -348,6 +348,9 @@ func TestWhatIsMaskedLeavesLeverNoMore(t *testing.T) {
 
 func TestTailShowsWhatWasAskedFor(t *testing.T) {
 	s := newStation(t, sandbox.Options{Opportunities: 10})
+	if out := s.does(exitFailed, "tail", "opportunities"); !strings.Contains(out, "KAFKA_TOPIC_PREFIX") {
+		t.Errorf("a topic that is not there: %s", out)
+	}
 	s.does(exitDone, "run", "--once")
 	lines := func(args ...string) []string {
 		t.Helper()

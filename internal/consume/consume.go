@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/leverstream/leverstream/avro"
@@ -142,6 +143,9 @@ func (t *Topic) unread(ctx context.Context, adm *kadm.Client) (map[int32]int64, 
 	starts, err := adm.ListStartOffsets(ctx, t.Name)
 	if err == nil {
 		err = starts.Error()
+	}
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return nil, fmt.Errorf("there is no topic %s (check KAFKA_TOPIC_PREFIX and KAFKA_BROKERS; a producer creates it when it starts): %w", t.Name, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("find topic %s: %w", t.Name, err)

@@ -226,6 +226,9 @@ func (p *Pipeline) confidentiality(ctx context.Context) (string, error) {
 		if errors.Is(err, cdc.ErrUnauthorized) {
 			err = fmt.Errorf("the account cannot be read without valid credentials: %w", err)
 		}
+		if errors.Is(err, cdc.ErrNotFound) {
+			err = fmt.Errorf("check LEVER_API_URL, which is the root of the API, such as https://api.lever.co/v1: Lever does not have the list: %w", err)
+		}
 		temporary := errors.Is(err, cdc.ErrUnavailable)
 		if p.o.Once && (!temporary || time.Since(began) > oncePatience) || !temporary && !errors.Is(err, cdc.ErrUnauthorized) {
 			return "", err

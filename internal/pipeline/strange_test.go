@@ -215,3 +215,14 @@ func TestAnotherAccountIsRecognisedWithoutUsersAndStages(t *testing.T) {
 		t.Errorf("%d rows, events %v", len(h.Rows), h.Ops)
 	}
 }
+
+// The root of the API is wrong: Lever knows none of its lists.
+func TestAWrongRootIsExplained(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 1, Seed: 80})
+	w.env["LEVER_API_URL"] += "/opportunities"
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := w.run(ctx, Options{Once: true}); err == nil || !strings.Contains(err.Error(), "check LEVER_API_URL") {
+		t.Errorf("error %v", err)
+	}
+}

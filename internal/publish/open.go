@@ -172,6 +172,7 @@ func (w *Writer) fence(ctx context.Context) error {
 		kgo.ProducerBatchMaxBytesFn(func(name string) int32 { return int32(max(w.topics[name].maxBytes, 1_000_012)) }),
 		kgo.RecordDeliveryTimeout(produceTimeout),
 		kgo.MaxBufferedRecords(1<<20),
+		kgo.MetadataMinAge(250*time.Millisecond), // the first records of new topics wait for it
 	)...)
 	if err != nil {
 		return fmt.Errorf("connect to Kafka: %w", err)
