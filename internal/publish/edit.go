@@ -32,12 +32,9 @@ func Bookmarks(ctx context.Context, c Config) (map[string]Entry, error) {
 	return readEntries(ctx, &c, adm, readStable)
 }
 
-// readTopic is readStable or readToEnd.
-type readTopic func(ctx context.Context, opts []kgo.Opt, adm *kadm.Client, topic string, from map[int32]int64, visit func(*kgo.Record) error) (map[int32]int64, error)
-
 // readEntries reads the bookmarks, with readStable while somebody else may be writing and
 // with readToEnd by the owner.
-func readEntries(ctx context.Context, c *Config, adm *kadm.Client, read readTopic) (map[string]Entry, error) {
+func readEntries(ctx context.Context, c *Config, adm *kadm.Client, read reader) (map[string]Entry, error) {
 	out := map[string]Entry{}
 	_, err := read(ctx, c.Kafka, adm, c.BookmarksTopic, nil, func(r *kgo.Record) error {
 		key, err := offsets.ParseKey(r.Key)
@@ -64,11 +61,12 @@ func readEntries(ctx context.Context, c *Config, adm *kadm.Client, read readTopi
 // EditBookmarks changes bookmarks while no producer runs. edit gets them as they are and
 // returns the new ones by table, nil to reset one; tables that it does not return stay.
 //
-// The edit goes through the same gate as a producer: it becomes the owner of the account,
-// which fences whoever was, writes all bookmarks in one transaction, and releases the
-// account. While a producer is alive it is refused with an *OwnedError, unless
-// Config.TakeOver is set: then that producer finds itself fenced at its next commit and
-// goes on from the edited bookmarks, or exits if it looks while the edit is under way.
+// The edit goes through the same gate as a producer: it fences whoever was the owner of
+// the account, and writes all bookmarks and the release of the account in one
+// transaction. While a producer is alive it is refused with an *OwnedError, unless
+// Config.TakeOver is set: then that producer finds itself fenced at its next commit, finds
+// no other owner, and goes on from the edited bookmarks. If it does so while the edit is
+// under way, the edit is made once more.
 func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (map[string]*offsets.Bookmark, error)) (err error) {
 	adm, err := c.admin()
 	if err != nil {
@@ -87,18 +85,22 @@ func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (m
 	if err := tried(ctx, &c, adm, edit); err != nil {
 		return err
 	}
+	const tries = 5
+	for try := 1; ; try++ {
+		err := w.edit(ctx, adm, edit)
+		if try == tries || !errors.Is(err, kerr.InvalidProducerEpoch) && !errors.Is(err, kerr.ProducerFenced) && !errors.Is(err, kerr.InvalidTxnState) {
+			return err
+		}
+	}
+}
+
+// edit fences the owner and writes what the edit makes of the bookmarks.
+func (w *Writer) edit(ctx context.Context, adm *kadm.Client, edit func(map[string]Entry) (map[string]*offsets.Bookmark, error)) error {
 	if err := w.fence(ctx); err != nil {
 		return err
 	}
 	defer w.client.Close()
-	owned := transaction{w: w, now: c.now()}
-	if err := owned.owner(false); err != nil {
-		return err
-	}
-	if err := owned.commit(ctx); err != nil {
-		return fmt.Errorf("write the owner record: %w", err)
-	}
-	entries, err := readEntries(ctx, &c, adm, readToEnd)
+	entries, err := readEntries(ctx, &w.c, adm, readToEnd)
 	if err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (m
 	if editErr != nil {
 		edited = nil // the account must be released all the same
 	}
-	tx := transaction{w: w, now: c.now()}
+	tx := transaction{w: w, now: w.c.now()}
 	for table, b := range edited {
 		var value []byte
 		if b != nil {
@@ -114,7 +116,7 @@ func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (m
 				return fmt.Errorf("bookmark of %s: %w", table, err)
 			}
 		}
-		tx.add(c.BookmarksTopic, offsets.Key(c.Account, table), value)
+		tx.add(w.c.BookmarksTopic, offsets.Key(w.c.Account, table), value)
 	}
 	if err := tx.owner(true); err != nil {
 		return err
