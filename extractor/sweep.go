@@ -141,7 +141,7 @@ func (l *listingReader) sweep(ctx context.Context, now time.Time) (next time.Tim
 		if l.pass == nil || l.pass.began != s.Opened || s.Done == 0 {
 			l.pass = newListingPass(s.Opened, s.Done == 0)
 		}
-		if err := l.sweepWindow(ctx, tables, s, now, interval); err != nil {
+		if err := l.sweepWindow(ctx, tables, s, interval); err != nil {
 			return time.Time{}, err
 		}
 	}
@@ -188,7 +188,7 @@ func (p *listingPass) missed(key string) bool {
 
 // sweepWindow reads one window, or the whole list if it has none. With the last one
 // the pass ends.
-func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s sweepSection, now time.Time, interval time.Duration) error {
+func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s sweepSection, interval time.Duration) error {
 	e := l.e
 	w := snapshotSection{Began: s.Began, End: s.End, Width: s.Width}
 	if w.Width == 0 {
