@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -102,24 +103,26 @@ func TestWhatAnotherProgramLeavesIsFoundAndTheRestComesBack(t *testing.T) {
 					return m
 				}
 				time.Sleep(time.Minute)
+				mu.Lock()
 				if refused > 0 {
 					t.Errorf("%s: %d answers of 429 without another program", tt.name, refused)
 				}
+				mu.Unlock()
 				storm, stop := context.WithCancel(ctx)
-				granted := 0
+				var granted atomic.Int64
 				wg.Go(func() {
 					for storm.Err() == nil {
 						if b.take() {
-							granted++
+							granted.Add(1)
 						}
 						time.Sleep(time.Duration((0.5 + rand.Float64()) * float64(time.Second) / tt.other))
 					}
 				})
 				time.Sleep(time.Minute)
-				settled, pauses, taken := time.Now(), c.Stats().Pauses, granted
+				settled, pauses, taken := time.Now(), c.Stats().Pauses, granted.Load()
 				time.Sleep(10 * time.Minute)
 				during := in(settled, time.Now())
-				left := 10 - float64(granted-taken)/600
+				left := 10 - float64(granted.Load()-taken)/600
 				pauses = c.Stats().Pauses - pauses
 				stop()
 				calm := time.Now()
