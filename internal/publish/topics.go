@@ -124,7 +124,26 @@ func ensureTopics(ctx context.Context, adm *kadm.Client, c *Config) (map[string]
 	if len(created) > 0 {
 		c.Logger.Info("created topics", "topics", slices.Sorted(maps.Keys(created)))
 	}
-	return describeTopics(ctx, adm, c, want, created)
+	topics, err := describeTopics(ctx, adm, c, want, created)
+	if err == nil && len(created) > 0 {
+		awaitLeaders(ctx, adm, slices.Collect(maps.Keys(created)))
+	}
+	return topics, err
+}
+
+// awaitLeaders waits, for a few seconds, until the leaders of new topics know that they
+// are. Whoever needs one that does not, says so.
+func awaitLeaders(ctx context.Context, adm *kadm.Client, names []string) {
+	_ = retry(ctx, func() error {
+		ends, err := adm.ListEndOffsets(ctx, names...)
+		if err == nil {
+			err = ends.Error()
+		}
+		if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.LeaderNotAvailable) || errors.Is(err, kerr.NotLeaderForPartition) {
+			return err
+		}
+		return nil
+	})
 }
 
 // listTopics looks the topics up, with the rights on each. kadm gives up all of them if
