@@ -78,7 +78,7 @@ func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (m
 	if w.topics, err = ensureTopics(ctx, adm, &c); err != nil {
 		return err
 	}
-	if err := standby(ctx, &c, adm, deadHere, false); err != nil {
+	if _, err := standby(ctx, &c, adm, deadHere, false); err != nil {
 		return err
 	}
 	// Before anybody is fenced: an edit that makes no sense disturbs nobody.
@@ -96,8 +96,8 @@ func EditBookmarks(ctx context.Context, c Config, edit func(map[string]Entry) (m
 
 // edit fences the owner and writes what the edit makes of the bookmarks.
 func (w *Writer) edit(ctx context.Context, adm *kadm.Client, edit func(map[string]Entry) (map[string]*offsets.Bookmark, error)) error {
-	if err := w.fence(ctx); err != nil {
-		return err
+	if err := w.become(ctx, adm, deadHere, false); err != nil {
+		return errors.Join(err, w.discard())
 	}
 	defer w.client.Close()
 	entries, err := readEntries(ctx, &w.c, adm, readToEnd)

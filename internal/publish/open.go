@@ -129,10 +129,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		name, err := os.ReadFile(lastInstance)
 		return err == nil && string(name) == o.Instance
 	}
-	if err := standby(ctx, &w.c, adm, dead, true); err != nil {
-		return err
-	}
-	if err := w.fence(ctx); err != nil {
+	if err := w.become(ctx, adm, dead, true); err != nil {
 		return err
 	}
 	failpoint.Reach(failpoint.Fenced)

@@ -44,11 +44,42 @@ func (o *ownerReader) read(ctx context.Context, c *Config, adm *kadm.Client) (ow
 	return owner, true, nil
 }
 
-// standby waits until the account has no live owner. Clocks of two machines may differ,
+// become waits until the account has no live owner and makes the transactional client,
+// which fences whoever had the id before.
+//
+// Kafka answers a commit before readers can see what it committed, so an owner of a moment
+// ago may not have been seen. Fencing waits for such a commit: the record is looked at once
+// more afterwards, and this producer gives way, without having written anything, to one that
+// it did not mean to replace. That one finds itself fenced and still the owner, and goes on.
+func (w *Writer) become(ctx context.Context, adm *kadm.Client, dead func(offsets.Owner) bool, wait bool) error {
+	for {
+		replaced, err := standby(ctx, &w.c, adm, dead, wait)
+		if err != nil {
+			return err
+		}
+		if err := w.fence(ctx); err != nil {
+			return err
+		}
+		var reader ownerReader
+		owner, ok, err := reader.read(ctx, &w.c, adm)
+		if err != nil {
+			return err
+		}
+		meant := owner == replaced || w.c.TakeOver && owner.Instance == replaced.Instance
+		if !ok || meant || owner.Released || owner.Instance == w.c.Instance || dead(owner) {
+			return nil
+		}
+		w.client.Close()
+		w.client = nil
+	}
+}
+
+// standby waits until the account has no live owner, and returns the record of the owner that
+// is to be replaced, if there is one. Clocks of two machines may differ,
 // so an owner whose record looks old, or comes from the future, is watched until it
 // should have renewed it: two producers that take each other for dead would depose each
 // other for ever. With wait false a live owner is an *OwnedError instead.
-func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets.Owner) bool, wait bool) error {
+func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets.Owner) bool, wait bool) (replaced offsets.Owner, err error) {
 	const look = 2 * time.Second
 	var said, changed time.Time
 	var last offsets.Owner
@@ -57,15 +88,15 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 	for {
 		owner, ok, err := reader.read(ctx, c, adm)
 		if err != nil {
-			return err
+			return replaced, err
 		}
 		if !ok || owner.Released || owner.Instance == c.Instance || dead(owner) {
-			return nil
+			return owner, nil
 		}
 		now := c.now()
 		fresh := owner.FreshAt(now, freshFor) || !changed.IsZero() && owner != last
 		if !wait && !c.TakeOver && fresh {
-			return &OwnedError{Account: c.Account, Owner: owner}
+			return replaced, &OwnedError{Account: c.Account, Owner: owner}
 		}
 		switch {
 		case changed.IsZero():
@@ -78,12 +109,12 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 		case owner != last:
 			last, changed, patience = owner, now, freshFor
 		case now.Sub(changed) >= patience:
-			return nil
+			return owner, nil
 		}
 		// A person who edits bookmarks means it; a producer that a supervisor started may not.
 		if c.TakeOver && (!wait || !c.deposedBy(owner)) {
 			c.Logger.Warn("taking over from another producer", "account", c.Account, "instance", owner.Instance, "host", owner.Host, "pid", owner.PID)
-			return nil
+			return owner, nil
 		}
 		c.opening(fmt.Sprintf("standing by while another producer owns the account (host %s, process %d)", owner.Host, owner.PID))
 		if time.Since(said) >= 15*time.Second {
@@ -94,7 +125,7 @@ func standby(ctx context.Context, c *Config, adm *kadm.Client, dead func(offsets
 		}
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return replaced, ctx.Err()
 		case <-time.After(look):
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sr"
 	"go.uber.org/goleak"
 
@@ -189,6 +190,7 @@ func TestConformance(t *testing.T) {
 		{"another account under the prefix is refused", otherAccount},
 		{"a producer that was deposed stops and knows by whom", deposed},
 		{"a standby waits until the owner is gone", standsBy},
+		{"a producer gives way to an owner that it could not see", givesWay},
 		{"topics are created as promised", topicsAsPromised},
 		{"many units at once", manyUnits},
 		{"a registry may go away, and come back empty", registryLost},
@@ -411,17 +413,53 @@ func deposed(t *testing.T, a *account) {
 func standsBy(t *testing.T, a *account) {
 	a.open().stop() // makes the topics
 	other := offsets.Owner{Instance: "other", Host: "elsewhere", PID: 1, Started: time.Now().UnixMilli(), Renewed: time.Now().UnixMilli()}
-	write := func(o offsets.Owner) {
-		value, err := o.Marshal()
-		if err != nil {
-			t.Fatal(err)
-		}
-		r := &kgo.Record{Topic: a.BookmarksTopic, Key: offsets.OwnerKey(a.Account), Value: value}
-		if err := a.c.Client(t).ProduceSync(t.Context(), r).FirstErr(); err != nil {
-			t.Fatal(err)
-		}
+	a.owned(other)
+	a.waits(&other)
+	other.Released, other.Renewed = false, time.Now().Add(-time.Minute).UnixMilli()
+	a.owned(other)
+	a.open().stop() // too old to be alive
+	other.Renewed = time.Now().UnixMilli()
+	a.owned(other)
+	a.TakeOver = true
+	a.open().stop()
+}
+
+// onFindCoordinator is called when a client is about to become the owner.
+type onFindCoordinator func()
+
+func (f onFindCoordinator) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if key == int16(kmsg.FindCoordinator) {
+		f()
 	}
-	write(other)
+}
+
+// givesWay: another producer becomes the owner after this one has seen that there is none.
+func givesWay(t *testing.T, a *account) {
+	a.open().stop() // makes the topics
+	var once sync.Once
+	other := offsets.Owner{Instance: "other", Host: "elsewhere", PID: 1, Started: time.Now().UnixMilli(), Renewed: time.Now().UnixMilli()}
+	a.Kafka = append(a.Kafka, kgo.WithHooks(onFindCoordinator(func() { once.Do(func() { a.owned(other) }) })))
+	a.waits(&other)
+}
+
+// owned writes another producer's owner record.
+func (a *account) owned(o offsets.Owner) {
+	a.t.Helper()
+	value, err := o.Marshal()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	r := &kgo.Record{Topic: a.BookmarksTopic, Key: offsets.OwnerKey(a.Account), Value: value}
+	if err := a.c.Client(a.t).ProduceSync(a.t.Context(), r).FirstErr(); err != nil {
+		a.t.Error(err)
+	}
+}
+
+// waits opens a writer, sees it wait for the other owner and name it, and go on when that
+// one releases the account.
+func (a *account) waits(other *offsets.Owner) {
+	t := a.t
+	t.Helper()
 	opened := make(chan error, 1)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -444,17 +482,10 @@ func standsBy(t *testing.T, a *account) {
 		t.Errorf("it does not say who owns the account:\n%s", a.log.String())
 	}
 	other.Released = true
-	write(other)
+	a.owned(*other)
 	if err := <-opened; err != nil {
 		t.Fatal(err)
 	}
-	other.Released, other.Renewed = false, time.Now().Add(-time.Minute).UnixMilli()
-	write(other)
-	a.open().stop() // too old to be alive
-	other.Renewed = time.Now().UnixMilli()
-	write(other)
-	a.TakeOver = true
-	a.open().stop()
 }
 
 func topicsAsPromised(t *testing.T, a *account) {
@@ -787,7 +818,7 @@ func clockSetBack(t *testing.T, a *account) {
 	adm := kadm.NewClient(a.c.Client(t))
 	waiting, cancel := context.WithTimeout(t.Context(), renewInterval)
 	defer cancel()
-	if err := standby(waiting, &other.Config, adm, func(offsets.Owner) bool { return false }, true); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := standby(waiting, &other.Config, adm, func(offsets.Owner) bool { return false }, true); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("another producer did not wait: %v", err)
 	}
 	if r := w.submit(nil, stage("s2", "E")); r.Events != 1 {
