@@ -15,6 +15,11 @@ import (
 // that is a backlog itself, and the cursor finds them all.
 const mostHurried = 10_000
 
+// mostAside bounds the parents set aside. When more cannot be read than that, it is Lever that
+// is in trouble and not these parents: the table waits, rather than that the bookmark, which
+// names them all, outgrows what a Kafka message may be.
+const mostAside = 1_000
+
 // A follower reads one kind of child list for every parent that has changed.
 //
 // Its cursor is an LSN: all parents whose last event is not above it are done and
@@ -33,8 +38,12 @@ type follower struct {
 	mu      sync.Mutex
 	hurried []string
 	queued  map[string]bool
-	// touched are parents that the sweep takes first; aside are those it could not read.
+	// touched are parents that the sweep takes first; aside are those it could not read, on
+	// their way to the loop that asks for them apart; asideNow is how many that one has.
 	touched, aside []string
+	asideNow       int
+	// served is the parent whose list was read last.
+	served string
 }
 
 // newFollowers returns the followers of a child list: one for both of its tables,
@@ -129,6 +138,13 @@ func (f *follower) takeTouched(n int) []string {
 	return out
 }
 
+// roomAside says that one more parent may be set aside.
+func (f *follower) roomAside() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asideNow+len(f.aside) < mostAside
+}
+
 // putAside hands a parent that the sweep could not read to the loop that retries such
 // parents.
 func (f *follower) putAside(parent string) {
@@ -143,6 +159,51 @@ func (f *follower) takeAside() (parents []string) {
 	defer f.mu.Unlock()
 	parents, f.aside = f.aside, nil
 	return parents
+}
+
+// nowAside notes how many parents are set aside.
+func (f *follower) nowAside(n int) {
+	f.mu.Lock()
+	f.asideNow = n
+	f.mu.Unlock()
+	f.e.Status.aside(f.loop(), n)
+}
+
+// lastServed returns the parent whose list was read last, if any was.
+func (f *follower) lastServed() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.served
+}
+
+// otherServed says that the list of another parent can be read: that of the last one that
+// could be, or of one of the next few.
+func (f *follower) otherServed(ctx context.Context, parent string, class cdc.Class) bool {
+	const few = 5
+	others, err := f.e.State.KeysAfter(f.lead, parent, few)
+	if err != nil {
+		return false
+	}
+	if len(others) < few {
+		first, err := f.e.State.KeysAfter(f.lead, "", few-len(others))
+		if err != nil {
+			return false
+		}
+		others = append(others, first...)
+	}
+	if last := f.lastServed(); last != "" {
+		others = []string{last}
+	}
+	for _, other := range others {
+		if other == parent {
+			continue
+		}
+		_, err := f.e.Lever.Get(ctx, cdc.Request{Class: class, Path: f.of + "/" + url.PathEscape(other) + "/" + f.name, Limit: f.page})
+		if err == nil || errors.Is(err, cdc.ErrNotFound) {
+			return true
+		}
+	}
+	return false
 }
 
 // run follows until ctx ends. If until is not nil, it ends when until is closed and
@@ -164,6 +225,9 @@ func (f *follower) one(ctx context.Context, parent string, class cdc.Class, subm
 	if err := f.list(ctx, u, parent, class, class == cdc.ClassSweep); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	f.served = parent
+	f.mu.Unlock()
 	results, err := f.e.deliver(ctx, u)
 	if err != nil {
 		return err

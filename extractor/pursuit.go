@@ -15,7 +15,7 @@ import (
 const (
 	// parentAttempts is how often a parent's list is tried before it is set aside, if
 	// other parents' lists can be read meanwhile.
-	parentAttempts = 5
+	parentAttempts = 2
 	// backlogBatch is how many parents are taken from the state at a time.
 	backlogBatch = 500
 	// mostUncommitted bounds the parents whose lists were read and wait for their commit.
@@ -41,8 +41,9 @@ type pursuit struct {
 	done     map[int64]bool
 	inFlight map[string]bool
 	outcomes chan outcome
-	// reading is the number of those in flight whose lists are not with the writer yet.
-	reading int
+	// reading is the number of those in flight whose lists are not with the writer yet, and
+	// retrying that of those among them that are set aside.
+	reading, retrying int
 	// fresh holds, for parents read out of turn, the LSN up to which they are done.
 	fresh map[string]int64
 	// retry are parents set aside that are to be asked for once more.
@@ -74,6 +75,8 @@ type outcome struct {
 	submitted bool
 	// unread says that it never was.
 	unread bool
+	// again says that the parent was set aside before.
+	again bool
 	// seen is the LSN of the state before the list was asked for.
 	seen int64
 	// aside says that the list could not be read, though others could.
@@ -118,6 +121,7 @@ func (p *pursuit) open() error {
 		maps.Copy(p.cursor.Retry, s.Retry)
 		p.complete = p.complete && p.f.e.complete(t)
 	}
+	p.f.nowAside(len(p.cursor.Retry))
 	p.taken = p.cursor.LSN
 	read := p.cursor.Read
 	if p.complete {
@@ -198,8 +202,10 @@ func (p *pursuit) dispatch(ctx context.Context) (started bool, err error) {
 			p.cursor.Retry[key] = time.Now().UnixMilli()
 			p.moved = true
 		}
+		p.f.nowAside(len(p.cursor.Retry))
 	}
-	for len(p.retry) > 0 {
+	// What cannot be read leaves most of the slots to what can.
+	for len(p.retry) > 0 && p.retrying < max(1, p.f.e.Concurrency/4) {
 		key := p.retry[0]
 		p.retry = p.retry[1:]
 		if !p.inFlight[key] {
@@ -254,12 +260,16 @@ func (p *pursuit) refill() (err error) {
 func (p *pursuit) start(ctx context.Context, key string, lsn int64, class cdc.Class) {
 	p.inFlight[key] = true
 	p.reading++
-	o := outcome{key: key, lsn: lsn, seen: p.f.e.State.LSN(), unread: true}
+	_, again := p.cursor.Retry[key]
+	if again {
+		p.retrying++
+	}
+	o := outcome{key: key, lsn: lsn, seen: p.f.e.State.LSN(), unread: true, again: again}
 	go func() {
-		o.aside, o.err = p.read(ctx, key, class, func() {
+		o.aside, o.err = p.read(ctx, key, class, again, func() {
 			if o.unread {
 				o.unread = false
-				p.outcomes <- outcome{key: key, submitted: true}
+				p.outcomes <- outcome{key: key, submitted: true, again: again}
 			}
 		})
 		p.outcomes <- o
@@ -267,8 +277,8 @@ func (p *pursuit) start(ctx context.Context, key string, lsn int64, class cdc.Cl
 }
 
 // read reads and commits one parent's list, with patience. aside says that only this
-// parent cannot be read.
-func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, submitted func()) (aside bool, err error) {
+// parent cannot be read, which again says that it could not be before.
+func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, again bool, submitted func()) (aside bool, err error) {
 	before := p.reads.Load()
 	for attempt := 1; ; attempt++ {
 		err := p.f.one(ctx, key, class, submitted)
@@ -280,8 +290,13 @@ func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, submitt
 			return false, nil
 		case fatal(ctx, err), errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrUnauthorized):
 			return false, err
-		case attempt >= parentAttempts && (p.once || p.reads.Load() > before):
+		case again:
 			return true, nil
+		case attempt >= parentAttempts && (p.once || p.reads.Load() > before || p.f.otherServed(ctx, key, class)):
+			if p.f.roomAside() {
+				return true, nil
+			}
+			return false, fmt.Errorf("the lists of more than %d parents cannot be read: %w", mostAside, err)
 		}
 		p.f.e.Status.failed(p.f.loop(), err)
 		if !sleep(ctx, p.f.e.pause(cdc.ErrUnavailable, attempt)) {
@@ -294,6 +309,9 @@ func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, submitt
 func (p *pursuit) settled(ctx context.Context, o outcome) error {
 	if o.submitted || o.unread {
 		p.reading--
+		if o.again {
+			p.retrying--
+		}
 	}
 	if o.submitted {
 		return nil
@@ -312,7 +330,7 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 		delete(p.cursor.Retry, o.key)
 		p.moved = true
 	}
-	p.f.e.Status.aside(p.f.loop(), len(p.cursor.Retry))
+	p.f.nowAside(len(p.cursor.Retry))
 	if !o.aside {
 		p.f.e.served(p.f.loop())
 	}

@@ -333,8 +333,8 @@ func (f *follower) sweepLoop() loop {
 	return l
 }
 
-// sweepLists reads the children of the parents. One parent that cannot be read does
-// not hold up the others: the follower tries it apart.
+// sweepLists reads the children of the parents. One parent that cannot be read while
+// others can does not hold up the sweep: the follower tries it apart.
 func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(1, f.e.Concurrency/len(f.e.followers)))
@@ -349,9 +349,11 @@ func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 					return nil
 				case fatal(ctx, err), errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrUnauthorized):
 					return err
-				case attempt == 2:
+				case attempt == 2 && f.roomAside() && f.otherServed(ctx, parent, cdc.ClassSweep):
 					f.putAside(parent)
 					return nil
+				case attempt == 2:
+					return err
 				}
 			}
 		})

@@ -2,9 +2,11 @@ package kafkatest
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,6 +153,24 @@ func startKafka(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return host + ":" + port
+}
+
+// Subjects returns the registry's subjects that begin with the prefix, none if it is away.
+func (c Cluster) Subjects(t testing.TB, prefix string) (subjects []string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.RegistryURL+"/subjects", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK || json.NewDecoder(resp.Body).Decode(&subjects) != nil {
+		return nil
+	}
+	return slices.DeleteFunc(subjects, func(s string) bool { return !strings.HasPrefix(s, prefix) })
 }
 
 // schemaText asks a registry for a schema with a plain request.

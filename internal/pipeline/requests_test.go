@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"math"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -190,6 +191,109 @@ func TestTheSweepIsSpreadEvenly(t *testing.T) {
 			t.Logf("%d lists in an hour, %d to %d a minute", n, least, most)
 			if mean := 3 * 1500 / 60; n < 3*1500*98/100 || most > mean*11/10+3 || least < mean*9/10-3 {
 				t.Errorf("%d lists in an hour, %d to %d a minute, want %d", n, least, most, mean)
+			}
+		})
+	})
+}
+
+// While Lever is away, for longer than a sweep takes, nothing piles up: not in the bookmarks,
+// which would outgrow what a message may be, nor in requests. Afterwards all is as before.
+func TestNothingPilesUpWhileLeverIsAway(t *testing.T) {
+	for name, away := range map[string]func(path string) bool{
+		"all of it": func(string) bool { return true },
+		"one list":  func(path string) bool { return strings.HasSuffix(path, "/offers") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				v := newVirtual(t, sandbox.Options{Opportunities: 600, Seed: 91}, 0)
+				v.config.SweepInterval = time.Hour
+				v.once()
+				answers := v.wire.answer(func(r *http.Request) bool { return away(r.URL.Path) })
+				v.during(func() {
+					for range 10 {
+						time.Sleep(36 * time.Minute) // simulated time
+						v.lever.Mutate(10)
+					}
+					for _, table := range v.status.Tables(v.desk) {
+						if table.Aside > 0 {
+							t.Errorf("%s: %d parents set aside", table.Table, table.Aside)
+						}
+					}
+					if size := v.desk.bookmarkSize(); size > 4<<10 {
+						t.Errorf("a bookmark of %d bytes", size)
+					}
+					answers()
+					v.converges()
+				})
+			})
+		})
+	}
+}
+
+// A good part of the parents cannot be read: so many are set aside as a bookmark may hold, and
+// the others' lists are read all the same.
+func TestSoManyParentsAreSetAsideAsABookmarkMayHold(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		v := newVirtual(t, sandbox.Options{Opportunities: 2_500, Seed: 92}, 0)
+		broken := func(r *http.Request) bool {
+			path := strings.TrimSuffix(r.URL.Path, "/offers")
+			return path != r.URL.Path && path[len(path)-1] < '8'
+		}
+		v.config.SweepInterval = time.Hour
+		v.once()
+		answers := v.wire.answer(broken)
+		v.during(func() {
+			time.Sleep(3 * time.Hour) // simulated time
+			most := 0
+			for _, table := range v.status.Tables(v.desk) {
+				most = max(most, table.Aside)
+			}
+			if most < 100 || most > 1_000 {
+				t.Errorf("%d parents set aside", most)
+			}
+			if size := v.desk.bookmarkSize(); size > 100<<10 {
+				t.Errorf("a bookmark of %d bytes", size)
+			}
+			answers()
+			v.lever.Mutate(100)
+			v.converges()
+		})
+	})
+}
+
+// More parents than there are slots cannot be read, and all change at once. Another parent's
+// change does not wait until they can be.
+func TestManyBrokenParentsDoNotHoldUpAnother(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		v := newVirtual(t, sandbox.Options{Opportunities: 200, Seed: 93}, 0)
+		v.once()
+		ids := v.lever.IDs("opportunities")
+		good, broken := ids[0], ids[1:101]
+		defer v.wire.answer(func(r *http.Request) bool {
+			id, list := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/v1/opportunities/"), "/offers")
+			return list && slices.Contains(broken, id)
+		})()
+		v.during(func() {
+			for round := range 3 {
+				for _, id := range broken {
+					if err := v.lever.Touch(id); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(20 * time.Second) // simulated time
+				offer, err := v.lever.AddOffer(good)
+				if err == nil {
+					err = v.lever.Touch(good)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				began := time.Now()
+				v.waitFor("the offer", func() bool { _, known, _ := v.desk.Row("opportunity_offers", offer); return known })
+				if took := time.Since(began); took > 5*time.Minute {
+					t.Errorf("round %d: the offer came after %s", round, took)
+				}
+				time.Sleep(20 * time.Minute) // simulated time
 			}
 		})
 	})

@@ -114,6 +114,36 @@ func (v *virtual) complete() bool {
 	return !slices.ContainsFunc(extractor.Tables(), func(t cdc.Table) bool { return !v.desk.complete(t.Name) })
 }
 
+// differences is the number of rows that Lever has and the desk has not, or the other way round.
+func (v *virtual) differences() (n int) {
+	for _, t := range extractor.Tables() {
+		truth := v.lever.Truth(t.Name)
+		for key := range truth {
+			if _, known, _ := v.desk.Row(t.Name, key); !known {
+				n++
+			}
+		}
+		for _, key := range v.desk.sorted(t.Name) {
+			if _, known, _ := v.desk.Row(t.Name, key); known && truth[key] == nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// converges waits, in simulated time, until there are no differences.
+func (v *virtual) converges() {
+	v.t.Helper()
+	for range 300 {
+		time.Sleep(time.Minute)
+		if v.differences() == 0 {
+			return
+		}
+	}
+	v.t.Errorf("%d differences after five hours", v.differences())
+}
+
 // waitFor waits, in simulated time, until the condition holds.
 func (v *virtual) waitFor(what string, condition func() bool) {
 	v.t.Helper()
@@ -139,6 +169,7 @@ type wire struct {
 	began   time.Time
 
 	mu   sync.Mutex
+	away func(*http.Request) bool // which requests are answered with 500; nil for none
 	sent []sent
 	now  int
 	most int // requests in flight at once
@@ -148,6 +179,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	w.mu.Lock()
 	w.now++
 	w.most = max(w.most, w.now)
+	away := w.away != nil && w.away(r)
 	w.mu.Unlock()
 	way := func() {
 		if w.latency > 0 {
@@ -157,13 +189,28 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	way()
 	at := time.Now()
 	rec := httptest.NewRecorder()
-	w.lever.ServeHTTP(rec, r)
+	if away {
+		rec.WriteHeader(http.StatusInternalServerError)
+	} else {
+		w.lever.ServeHTTP(rec, r)
+	}
 	way()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.now--
 	w.sent = append(w.sent, sent{at: at, endpoint: r.URL.Path, refused: rec.Code == http.StatusTooManyRequests})
 	return rec.Result(), nil
+}
+
+// answer has requests answered with 500 until answers is called.
+func (w *wire) answer(away func(*http.Request) bool) (answers func()) {
+	set := func(away func(*http.Request) bool) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.away = away
+	}
+	set(away)
+	return func() { set(nil) }
 }
 
 // between returns the requests that arrived in the period, in order.
@@ -449,6 +496,20 @@ func (d *desk) complete(table string) bool {
 	defer d.mu.RUnlock()
 	s, err := d.bookmarks[table].Snapshot()
 	return err == nil && s.Complete
+}
+
+// bookmarkSize is the size of the largest bookmark, in bytes.
+func (d *desk) bookmarkSize() (size int) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, b := range d.bookmarks {
+		value, err := b.Marshal()
+		if err != nil {
+			d.t.Error(err)
+		}
+		size = max(size, len(value))
+	}
+	return size
 }
 
 // bubble runs a test in simulated time, from a moment at which Lever has a past.

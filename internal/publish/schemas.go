@@ -20,9 +20,12 @@ type Registry interface {
 }
 
 const (
-	// registryTimeout bounds how long a commit waits for a registry that hangs, and
-	// registryPause is the time to the next try after that.
-	registryTimeout = 5 * time.Second
+	// registryTimeout bounds how long a commit waits for a registry that takes its time
+	// (one that came back empty is told every schema again), registryHangs is what a
+	// registry takes that does not answer, and registryPause is the time to the next try
+	// after that.
+	registryTimeout = 30 * time.Second
+	registryHangs   = 3 * time.Second
 	registryPause   = 30 * time.Second
 	// believedFor is how long schemas are believed to be registered while the
 	// connection stays: what is behind a proxy can be lost unseen.
@@ -125,8 +128,8 @@ func (w *Writer) verifySchemas(ctx context.Context) error {
 			w.c.Logger.Warn("the schema registry is away; going on with the schema ids that are known", "error", err)
 		}
 		w.schemas.away = true
-		if time.Since(now) > registryTimeout/2 {
-			w.schemas.again = time.Now().Add(registryPause) // it hangs
+		if time.Since(now) > registryHangs {
+			w.schemas.again = time.Now().Add(registryPause)
 		}
 	case away:
 		w.c.Logger.Info("the schema registry is back, and knows the schemas")
