@@ -58,13 +58,13 @@ func (o *output) String() string {
 
 // account is one account on a cluster, with a prefix and a state directory of its own.
 type account struct {
-	t   *testing.T
+	t   testing.TB
 	c   kafkatest.Cluster
 	log *output
 	Config
 }
 
-func newAccount(t *testing.T, c kafkatest.Cluster) *account {
+func newAccount(t testing.TB, c kafkatest.Cluster) *account {
 	t.Helper()
 	a := &account{t: t, c: c, log: &output{}}
 	prefix := "t" + uuid.NewString()[:8]
@@ -92,7 +92,7 @@ func newAccount(t *testing.T, c kafkatest.Cluster) *account {
 // running is a writer that runs.
 type running struct {
 	*Writer
-	t     *testing.T
+	t     testing.TB
 	clock *cdc.Clock
 	done  chan error
 }
