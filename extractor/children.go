@@ -42,8 +42,6 @@ type follower struct {
 	// their way to the loop that asks for them apart; asideNow is how many that one has.
 	touched, aside []string
 	asideNow       int
-	// served is the parent whose list was read last.
-	served string
 }
 
 // newFollowers returns the followers of a child list: one for both of its tables,
@@ -169,41 +167,9 @@ func (f *follower) nowAside(n int) {
 	f.e.Status.aside(f.loop(), n)
 }
 
-// lastServed returns the parent whose list was read last, if any was.
-func (f *follower) lastServed() string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.served
-}
-
-// otherServed says that the list of another parent can be read: that of the last one that
-// could be, or of one of the next few.
+// otherServed says that the list of another parent can be read.
 func (f *follower) otherServed(ctx context.Context, parent string, class cdc.Class) bool {
-	const few = 5
-	others, err := f.e.State.KeysAfter(f.lead, parent, few)
-	if err != nil {
-		return false
-	}
-	if len(others) < few {
-		first, err := f.e.State.KeysAfter(f.lead, "", few-len(others))
-		if err != nil {
-			return false
-		}
-		others = append(others, first...)
-	}
-	if last := f.lastServed(); last != "" {
-		others = []string{last}
-	}
-	for _, other := range others {
-		if other == parent {
-			continue
-		}
-		_, err := f.e.Lever.Get(ctx, cdc.Request{Class: class, Path: f.of + "/" + url.PathEscape(other) + "/" + f.name, Limit: f.page})
-		if err == nil || errors.Is(err, cdc.ErrNotFound) {
-			return true
-		}
-	}
-	return false
+	return f.e.otherServed(ctx, question{f.lead, f.loop().path, cdc.Request{Class: class, Limit: f.page}}, parent)
 }
 
 // run follows until ctx ends. If until is not nil, it ends when until is closed and
@@ -225,9 +191,7 @@ func (f *follower) one(ctx context.Context, parent string, class cdc.Class, subm
 	if err := f.list(ctx, u, parent, class, class == cdc.ClassSweep); err != nil {
 		return err
 	}
-	f.mu.Lock()
-	f.served = parent
-	f.mu.Unlock()
+	f.e.witnesses.answered(f.loop().path, parent)
 	results, err := f.e.deliver(ctx, u)
 	if err != nil {
 		return err

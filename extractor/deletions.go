@@ -113,6 +113,9 @@ func (d *deletionFeed) add(ctx context.Context, u *cdc.Unit, rec map[string]any,
 			for i := before; i < len(u.Gone); i++ {
 				u.Gone[i].At = deletedAt
 			}
+			if err != nil && d.listing.itself(ctx, err, record, cdc.ClassLive) {
+				return nil
+			}
 			return err
 		}
 		gone = append(gone, cdc.Gone{Ref: cdc.Ref{Table: t, Key: id}, At: deletedAt})

@@ -65,6 +65,7 @@ type Extractor struct {
 	full      []*fullReader
 	followers []*follower
 	guard     *guard
+	witnesses witnesses
 }
 
 // New returns an extractor for the selected tables.

@@ -41,11 +41,8 @@ func (f *fullReader) read(ctx context.Context) error {
 	case len(missing) == 0:
 	case f.single:
 		for _, key := range missing {
-			err := f.one(ctx, u, key)
-			if errors.Is(err, cdc.ErrForbidden) {
-				continue // only this record: kept, until a 404 says that it is gone
-			}
-			if err != nil {
+			// What cannot be read for its own reasons is kept, until a 404 says that it is gone.
+			if err := f.one(ctx, u, key); err != nil && !f.e.itself(ctx, err, question{f.table, f.path + "/:id", cdc.Request{Class: cdc.ClassRefresh}}, key) {
 				return err
 			}
 		}
@@ -167,6 +164,7 @@ func (f *fullReader) one(ctx context.Context, u *cdc.Unit, key string) error {
 	if err != nil {
 		return err
 	}
+	f.e.witnesses.answered(f.path+"/:id", key)
 	for _, rec := range p.Data {
 		if text(rec, f.e.selected[f.table].Key) != key {
 			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, f.path)

@@ -191,6 +191,7 @@ func (l *listingReader) single(ctx context.Context, u *cdc.Unit, id string, clas
 	if err != nil {
 		return err
 	}
+	l.e.witnesses.answered(l.path+"/:id", id)
 	for _, rec := range p.Data {
 		if text(rec, "id") != id {
 			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, l.path)
@@ -203,6 +204,16 @@ func (l *listingReader) single(ctx context.Context, u *cdc.Unit, id string, clas
 		}
 	}
 	return l.add(ctx, u, p.Data, set(l.allTables()), class)
+}
+
+// itself says that a record could not be read for its own reasons (it became confidential, or
+// is broken, while others are served): it is kept as it is until Lever says something of it.
+func (l *listingReader) itself(ctx context.Context, err error, id string, class cdc.Class) bool {
+	if !l.e.itself(ctx, err, question{l.tables[0], l.path + "/:id", cdc.Request{Class: class}}, id) {
+		return false
+	}
+	l.e.Logger.Warn("one record cannot be read; it is kept as it is, and asked for again in the next sweep", "path", l.path, "id", id, "error", err)
+	return true
 }
 
 // increment reads everything that changed since the cursor, to the last page; only

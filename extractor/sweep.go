@@ -276,10 +276,7 @@ func (l *listingReader) vanished(ctx context.Context, pass *listingPass, table, 
 			err = e.commit(ctx, u)
 		}
 		e.Clock.End(read)
-		if errors.Is(err, cdc.ErrForbidden) {
-			continue // only this record (it became confidential): kept, until a 404 says that it is gone
-		}
-		if err != nil {
+		if err != nil && !l.itself(ctx, err, key, cdc.ClassSweep) {
 			return err
 		}
 	}

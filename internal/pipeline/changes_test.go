@@ -104,6 +104,42 @@ func TestRowsThatVanishWithoutAFeedAreDeleted(t *testing.T) {
 	}
 }
 
+// One row that has vanished cannot be asked for: it is kept, and the others go all the same.
+func TestABrokenRowThatVanishesDoesNotHoldUpTheOthers(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 11})
+	w.env["SWEEP_INTERVAL"] = "1ms"
+	w.once()
+	ids := w.lever.IDs("opportunities")[:6]
+	slices.Sort(ids)
+	postings := w.lever.IDs("postings")[:3]
+	slices.Sort(postings)
+	for _, id := range ids {
+		w.must(w.lever.DeleteOpportunity(id))
+	}
+	for _, id := range postings {
+		w.must(w.lever.DeletePosting(id))
+	}
+	broken := []string{"/v1/opportunities/" + ids[0], "/v1/postings/" + postings[0]}
+	w.between(func(rw http.ResponseWriter, r *http.Request, lever http.Handler) {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/deleted"):
+			_, _ = rw.Write([]byte(`{"data":[],"hasNext":false}`))
+		case slices.Contains(broken, r.URL.Path):
+			rw.WriteHeader(http.StatusInternalServerError)
+		default:
+			lever.ServeHTTP(rw, r)
+		}
+	})
+	_, err := w.run(t.Context(), Options{Once: true})
+	h := w.histories()
+	if o, p := h["opportunities"], h["postings"]; o.Ops["d"] != 5 || o.Rows[ids[0]] == nil || p.Ops["d"] != 2 || p.Rows[postings[0]] == nil {
+		t.Errorf("opportunities %v, postings %v, %v", o.Ops, p.Ops, err)
+	}
+	w.between(nil)
+	w.once()
+	w.check("when it can be asked for")
+}
+
 // The producer was down for 40 days: the feed is read in windows that Lever allows.
 func TestDeletionsOfAPauseOfFortyDays(t *testing.T) {
 	var later atomic.Bool
