@@ -152,6 +152,13 @@ func (f *follower) putAside(parent string) {
 	f.wake()
 }
 
+// hasAside says that the sweep has put parents aside that nobody has taken.
+func (f *follower) hasAside() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.aside) > 0
+}
+
 func (f *follower) takeAside() (parents []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

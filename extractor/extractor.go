@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -66,6 +67,8 @@ type Extractor struct {
 	followers []*follower
 	guard     *guard
 	witnesses witnesses
+	// unread counts the records that could not be read for their own reasons.
+	unread atomic.Int64
 }
 
 // New returns an extractor for the selected tables.
@@ -226,6 +229,19 @@ func (e *Extractor) Once(ctx context.Context) error {
 			sweeps.Go(func() error { return note(f.sweepLoop(), e.sweepOnce(passing, f.sweepLoop(), f.sweep)) })
 		}
 		err = sweeps.Wait()
+	}
+	if err == nil {
+		// What the sweeps could not read goes into the bookmarks, and is asked for once more.
+		var asides errgroup.Group
+		for _, f := range e.followers {
+			if f.hasAside() {
+				asides.Go(func() error { return note(f.loop(), f.run(passing, parentsDone)) })
+			}
+		}
+		err = asides.Wait()
+	}
+	if n := e.unread.Load(); n > 0 {
+		err = errors.Join(err, fmt.Errorf("%w: %d single records could not be read, while others could; they are kept as they were, and the log names them", cdc.ErrUnavailable, n))
 	}
 	err = errors.Join(err, e.guard.errors())
 	close(failed)

@@ -56,10 +56,11 @@ func (e *Extractor) itself(ctx context.Context, err error, q question, key strin
 		return false
 	case errors.Is(err, cdc.ErrForbidden):
 		return true
-	case errors.Is(err, cdc.ErrUnavailable), errors.Is(err, cdc.ErrRejected):
-		return e.otherServed(ctx, q, key)
+	case !errors.Is(err, cdc.ErrUnavailable) && !errors.Is(err, cdc.ErrRejected), !e.otherServed(ctx, q, key):
+		return false
 	}
-	return false
+	e.unread.Add(1)
+	return true
 }
 
 // otherServed says that the question is answered for another row: for the last one for which

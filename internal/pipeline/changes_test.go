@@ -133,7 +133,10 @@ func TestABrokenRowThatVanishesDoesNotHoldUpTheOthers(t *testing.T) {
 	_, err := w.run(t.Context(), Options{Once: true})
 	h := w.histories()
 	if o, p := h["opportunities"], h["postings"]; o.Ops["d"] != 5 || o.Rows[ids[0]] == nil || p.Ops["d"] != 2 || p.Rows[postings[0]] == nil {
-		t.Errorf("opportunities %v, postings %v, %v", o.Ops, p.Ops, err)
+		t.Errorf("opportunities %v, postings %v", o.Ops, p.Ops)
+	}
+	if err == nil || !strings.Contains(err.Error(), "2 single records could not be read") {
+		t.Errorf("error %v", err)
 	}
 	w.between(nil)
 	w.once()
@@ -683,6 +686,32 @@ func TestAParentThatCannotBeReadIsSetAside(t *testing.T) {
 	w.between(nil)
 	w.once()
 	w.check("when it can be read again")
+}
+
+// The same, found by a sweep: the next pass asks for it, though nothing has changed.
+func TestAParentThatASweepCannotReadIsSetAside(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 40, Seed: 25})
+	w.once()
+	id, offer := w.parent("opportunity_offers")
+	w.must(w.lever.RemoveOffer(offer))
+	w.between(func(rw http.ResponseWriter, r *http.Request, lever http.Handler) {
+		if strings.HasSuffix(r.URL.Path, id+"/offers") {
+			http.Error(rw, "", http.StatusInternalServerError)
+			return
+		}
+		lever.ServeHTTP(rw, r)
+	})
+	w.env["SWEEP_INTERVAL"] = "1ms"
+	_, err := w.run(t.Context(), Options{Once: true})
+	if err == nil || !strings.Contains(err.Error(), "offers of 1 opportunities could not be read") {
+		t.Errorf("error %v", err)
+	}
+	w.between(nil)
+	w.env["SWEEP_INTERVAL"] = "0"
+	w.once()
+	if h := w.check("when it can be read again"); h["opportunity_offers"].Ops["d"] != 1 {
+		t.Errorf("offers %v", h["opportunity_offers"].Ops)
+	}
 }
 
 // Lever does not get a full page done in its time.
