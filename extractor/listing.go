@@ -131,11 +131,22 @@ func (l *listingReader) complete(ctx context.Context, n nested, recs []map[strin
 			if errors.Is(err, cdc.ErrNotFound) {
 				return nil // the record is gone by now; its deletion will be heard of
 			}
+			q := question{l.tables[0], l.path + "/:id/" + n.field, cdc.Request{Class: class, Limit: pageSize}}
+			if err != nil && !errors.Is(err, cdc.ErrForbidden) && l.e.itself(ctx, err, q, id) {
+				l.e.Logger.Warn("the list of one record cannot be read; it stays as it is, and is asked for again in the next sweep", "path", q.kind, "id", id, "error", err)
+				*part = cdc.Unit{}
+				return nil
+			}
+			if err == nil {
+				l.e.witnesses.answered(q.kind, id)
+			}
 			n.add(part, id, items, into)
 			return err
 		})
 	}
-	return parts, g.Wait()
+	err = g.Wait()
+	parts = slices.DeleteFunc(parts, func(p *cdc.Unit) bool { return p.Arrived == 0 })
+	return parts, err
 }
 
 // collapse returns the record as Lever serves it without expand: nested objects

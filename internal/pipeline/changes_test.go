@@ -991,6 +991,48 @@ func TestNativeCandidatesEqualDerivedOnes(t *testing.T) {
 	}
 }
 
+// Where Lever does not expand applications, one list of them that cannot be read holds up
+// neither its page nor the sweep.
+func TestABrokenListOfApplicationsDoesNotHoldUpItsPage(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 34})
+	w.env["LEVER_CANDIDATES"], w.env["SWEEP_INTERVAL"] = "native", "1ms"
+	applications := w.lever.Truth("candidate_applications")
+	var broken string
+	for _, row := range applications {
+		broken, _ = row["opportunityId"].(string)
+	}
+	front := func(failing bool) front {
+		return func(rw http.ResponseWriter, r *http.Request, lever http.Handler) {
+			if failing && r.URL.Path == "/v1/candidates/"+broken+"/applications" {
+				rw.WriteHeader(http.StatusInternalServerError)
+				return
+			}
+			if strings.HasPrefix(r.URL.Path, "/v1/candidates") {
+				q := r.URL.Query()
+				q.Del("expand")
+				r.URL.RawQuery = q.Encode()
+			}
+			lever.ServeHTTP(rw, r)
+		}
+	}
+	w.between(front(false))
+	w.once()
+	w.between(front(true))
+	w.lever.Mutate(60)
+	w.must(w.lever.Touch(broken))
+	if _, err := w.run(t.Context(), Options{Once: true}); err == nil || !strings.Contains(err.Error(), "single records could not be read") {
+		t.Errorf("error %v", err)
+	}
+	for _, d := range w.differences(w.histories()) {
+		if !strings.HasPrefix(d, "candidate_applications") {
+			t.Errorf("while it is broken: %s", d)
+		}
+	}
+	w.between(front(false))
+	w.once()
+	w.check("when it can be read")
+}
+
 // A key that loses its right to see confidential rows: those rows go, one by one and
 // confirmed.
 func TestConfidentialRowsGoWithTheRight(t *testing.T) {
