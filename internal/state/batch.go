@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -19,6 +20,7 @@ type Batch struct {
 	records  map[rowRef]*Record
 	counts   map[string]int64 // differences
 	position *Position
+	due      []rowRef // see Erase
 }
 
 type rowRef struct{ table, key string }
@@ -62,6 +64,9 @@ func (b *Batch) change(ref rowRef, r *Record) error {
 	if err != nil {
 		return err
 	}
+	if old != nil && r != nil && !bytes.Equal(old.Row, r.Row) {
+		b.Erase(ref.table, ref.key) // who reads the topic does not know why the row was written anew
+	}
 	return b.replace(ref, old, r)
 }
 
@@ -83,6 +88,9 @@ func (b *Batch) replace(ref rowRef, old, r *Record) (err error) {
 	}
 	key := rowKey(nil, ref.table, ref.key)
 	if r == nil {
+		if old != nil {
+			b.Erase(ref.table, ref.key)
+		}
 		err = b.b.Delete(key, nil)
 	} else {
 		err = b.b.Set(key, AppendRecord(nil, *r), nil)
@@ -152,6 +160,9 @@ func (b *Batch) Commit() error {
 		return err
 	}
 	if err := b.b.Set(positionKey, raw, nil); err != nil {
+		return err
+	}
+	if err := b.addDue(); err != nil {
 		return err
 	}
 	if err := b.write(); err != nil {
