@@ -20,14 +20,14 @@ type Batch struct {
 	records  map[rowRef]*Record
 	counts   map[string]int64 // differences
 	position *Position
-	due      []rowRef // see Erase
+	due      map[rowRef]bool // see Erase
 }
 
 type rowRef struct{ table, key string }
 
 // NewBatch returns an empty batch.
 func (s *Store) NewBatch() *Batch {
-	return &Batch{s: s, b: s.db.NewBatch(), records: map[rowRef]*Record{}, counts: map[string]int64{}}
+	return &Batch{s: s, b: s.db.NewBatch(), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[rowRef]bool{}}
 }
 
 // Put sets the record of a row.

@@ -34,13 +34,13 @@ const (
 // Erase notes that earlier values of the row, which stays or comes back, must go from the
 // files. Rows that are deleted are noted without it.
 func (b *Batch) Erase(table, key string) {
-	b.due = append(b.due, rowRef{table, key})
+	b.due[rowRef{table, key}] = true
 }
 
 // addDue adds the rows that are due to the batch. The caller holds the store's lock.
 func (b *Batch) addDue() error {
 	s := b.s
-	for _, ref := range b.due {
+	for ref := range b.due {
 		if s.due > mostDue {
 			break
 		}

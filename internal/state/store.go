@@ -98,6 +98,18 @@ func Open(dir string, id Identity, fatal func(error)) (*Store, error) {
 	return s, nil
 }
 
+// Remove removes a store that no process has open.
+func Remove(dir string) error {
+	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+		return errors.Join(err, fmt.Errorf("%s is no directory", dir))
+	}
+	lock, err := pebble.LockDirectory(dir, vfs.Default)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(dir), lock.Close())
+}
+
 func openLocked(dir string, id Identity, fatal func(error)) (*Store, error) {
 	s := &Store{dir: dir, id: id}
 	s.fatal = func(err error) {
