@@ -40,7 +40,7 @@ type Options struct {
 	// lever.DefaultAttempts.
 	Attempts int
 	// EraseInterval is how often deleted rows are removed from the files of the local state;
-	// 0 means every 20 minutes.
+	// 0 means every half hour.
 	EraseInterval time.Duration
 	// Fatal ends the process when the local state cannot be written. It must not return.
 	Fatal  func(error)

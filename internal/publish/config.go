@@ -48,7 +48,7 @@ type Config struct {
 	// Instance is unique to this process.
 	Instance string
 	// EraseInterval is how often the values of deleted rows are removed from the files of the
-	// local state; 0 is 20 minutes.
+	// local state; 0 is half an hour.
 	EraseInterval time.Duration
 	// TakeOver deposes another owner at once instead of waiting for it.
 	TakeOver bool
@@ -111,7 +111,7 @@ const (
 	watchFor = renewInterval + 2*time.Second
 	// eraseInterval is the default of Config.EraseInterval: what is erased in Kafka must be
 	// gone from the local state within an hour.
-	eraseInterval = 20 * time.Minute
+	eraseInterval = 30 * time.Minute
 	// commitRing is the number of commit records that are kept in the state topic.
 	commitRing = 4096
 )

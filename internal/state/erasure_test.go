@@ -3,10 +3,12 @@ package state
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -267,5 +269,48 @@ func TestAnEraseOfNothingIsCheap(t *testing.T) {
 	after := s.db.Metrics()
 	if before.Flush.Count != after.Flush.Count || before.Compact.Count != after.Compact.Count {
 		t.Errorf("%d flushes and %d compactions", after.Flush.Count-before.Flush.Count, after.Compact.Count-before.Compact.Count)
+	}
+}
+
+// A file that cannot be read keeps Erase from its work: the store is rebuilt then.
+func TestADamagedFileIsNoticedByErase(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	// So that the blocks that Open reads are others.
+	fill := map[cdc.Ref]*Record{}
+	for i := range 100 {
+		fill[cdc.Ref{Table: "archive_reasons", Key: fmt.Sprint(i)}] = row(rand.Text() + strings.Repeat(rand.Text(), 40))
+	}
+	put(t, s, 9, fill)
+	if err := errors.Join(s.Close(), withSecret(t, dir).Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range holding(t, dir, secret+"0") { // the one at the bottom
+		path := filepath.Join(dir, "rows", name)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := bytes.Index(b, []byte(secret)); at >= 0; at = bytes.Index(b, []byte(secret)) {
+			b[at] ^= 1
+		}
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s = open(t, dir)
+	b := s.NewBatch()
+	if err := errors.Join(b.Replace("stages", "erased", row(secret+"4"), nil), b.Commit(), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Erase(t.Context()); !errors.Is(err, ErrDamaged) {
+		t.Errorf("error %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	s = open(t, dir)
+	if fresh, _ := s.Fresh(); !fresh {
+		t.Error("it is not rebuilt")
 	}
 }
