@@ -24,7 +24,7 @@ func (c Cluster) LogDirs(t testing.TB) []string {
 	if control == "" || !c.Real {
 		t.Skipf("set %s, and %s to a program that prints where the brokers keep their logs", BrokersVariable, ControlVariable)
 	}
-	out, err := exec.CommandContext(t.Context(), control, "logs").Output()
+	out, err := exec.CommandContext(t.Context(), control, "logs").Output() //nolint:gosec // whoever runs the tests names the program
 	if err != nil {
 		t.Fatalf("%s logs: %v", control, err)
 	}

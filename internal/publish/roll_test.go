@@ -18,10 +18,9 @@ import (
 	"github.com/leverstream/leverstream/internal/state"
 )
 
-// short are settings of topics whose segments stay open for half a second only.
-func short() map[string]string {
-	return map[string]string{"segment.ms": "500", "min.compaction.lag.ms": "0", "max.compaction.lag.ms": "500"}
-}
+// short are settings of topics whose segments stay open for half a second only. They are not
+// compacted in the time of a test.
+func short() map[string]string { return map[string]string{"segment.ms": "500"} }
 
 // uncommitted reads what is in the table's topic, aborted records included.
 func (a *account) uncommitted(table string) (out []*kgo.Record) {
