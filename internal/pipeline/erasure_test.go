@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -73,6 +74,7 @@ func TestErasedPeopleVanishFromTheFiles(t *testing.T) {
 	dirs := c.LogDirs(t)
 	w := newWorld(t, c, sandbox.Options{Opportunities: 20, Seed: 71})
 	const seconds = "3000"
+	w.env["KAFKA_REPLICATION_FACTOR"] = strconv.Itoa(min(3, len(c.Brokers)))
 	w.env["KAFKA_COMPRESSION"] = "none" // so that words are found
 	w.env["KAFKA_TOPIC_CONFIG"] = "min.compaction.lag.ms=0,max.compaction.lag.ms=" + seconds + ",segment.ms=" + seconds + ",file.delete.delay.ms=1000"
 	ids := w.lever.IDs("opportunities")
