@@ -138,7 +138,7 @@ func TestErasedPeopleVanishFromTheFiles(t *testing.T) {
 		}
 		t.Fatalf("after %s the words of the deleted person are in %q, those of the anonymised in %q, want %q\n%s", within, where[0], where[1], want, w.log.String())
 	}
-	until(everywhere, time.Minute)
+	until(everywhere, 2*time.Minute)
 
 	value := seconds
 	altered, err := kadm.NewClient(c.Client(t)).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{

@@ -148,6 +148,34 @@ func quietPartitions(t *testing.T, a *account) {
 	}
 }
 
+// A producer that was deposed finds out when it wants to close a segment, and stops as if it
+// had wanted to commit.
+func deposedWhileQuiet(t *testing.T, a *account) {
+	a.TopicConfig = short()
+	first := a.open()
+	first.submit(nil, stage("s1", "A"))
+	second := *a
+	second.Config.Instance, second.Config.StateDir, second.Config.TakeOver = uuid.NewString(), t.TempDir(), true
+	w := second.open()
+	select {
+	case err := <-first.done:
+		if err == nil {
+			t.Error("it ended without an error")
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("the deposed producer goes on")
+	}
+	_ = first.Close()
+	second.closed("stages")
+	if r := w.submit(nil, stage("s1", "B")); r.Events != 1 {
+		t.Errorf("result %+v", r)
+	}
+	w.stop()
+	if h := a.history("stages"); h.Ops["r"] != 1 || h.Ops["u"] != 1 {
+		t.Errorf("ops %v", h.Ops)
+	}
+}
+
 // A topic that is gone does not keep the owner from looking after the others.
 func quietBesideDeleted(t *testing.T, a *account) {
 	a.TopicConfig = short()

@@ -202,6 +202,7 @@ func TestConformance(t *testing.T) {
 		{"a topic that was made smaller takes what fits", smallerTopic},
 		{"a topic that is deleted under the writer is written anew", deletedTopic},
 		{"the last segment of a quiet partition is closed once", quietPartitions},
+		{"a producer that was deposed while quiet stops", deposedWhileQuiet},
 		{"a deleted topic keeps no other from being looked after", quietBesideDeleted},
 	}
 	kafkatest.Each(t, func(t *testing.T, c kafkatest.Cluster) {
