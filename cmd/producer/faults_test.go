@@ -31,7 +31,8 @@ import (
 //
 // Those that break a broker need a Kafka that can be broken: TEST_KAFKA_CONTROL names a
 // program that takes "kill N", "stop N", "start N", "freeze N", "thaw N" for broker N and
-// "kill registry", "start registry", and "wipe registry", which comes back empty.
+// "kill registry", "start registry", and "wipe registry", which comes back empty. "logs" is
+// for internal/kafkatest.
 
 var (
 	kills = flag.Int("kills", 6, "how often TestKillsAtRandomMoments kills the program")

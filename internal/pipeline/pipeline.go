@@ -39,6 +39,9 @@ type Options struct {
 	// Attempts is how often a request to Lever that fails is sent; 0 means
 	// lever.DefaultAttempts.
 	Attempts int
+	// EraseInterval is how often deleted rows are removed from the files of the local state;
+	// 0 means every half hour.
+	EraseInterval time.Duration
 	// Fatal ends the process when the local state cannot be written. It must not return.
 	Fatal  func(error)
 	Logger *slog.Logger
@@ -97,7 +100,7 @@ func (p *Pipeline) Run(ctx context.Context) error {
 	}
 	wc.Confidentiality, wc.Instance, wc.TakeOver = confidentiality, p.o.Instance, p.o.TakeOver
 	wc.Clock, wc.Committed, wc.Stats, wc.Opening = p.clock, p.committed, p.stats, p.note
-	wc.Fatal = p.o.Fatal
+	wc.Fatal, wc.EraseInterval = p.o.Fatal, p.o.EraseInterval
 	for failures := 0; ; {
 		began := time.Now()
 		done, err := p.own(ctx, wc, confidentiality)

@@ -47,6 +47,9 @@ type Config struct {
 	Version string
 	// Instance is unique to this process.
 	Instance string
+	// EraseInterval is how often the values of deleted rows are removed from the files of the
+	// local state; 0 is half an hour.
+	EraseInterval time.Duration
 	// TakeOver deposes another owner at once instead of waiting for it.
 	TakeOver bool
 	Clock    *cdc.Clock
@@ -106,6 +109,9 @@ const (
 	freshFor      = 45 * time.Second
 	// watchFor is how long an owner whose record is not fresh is watched.
 	watchFor = renewInterval + 2*time.Second
+	// eraseInterval is the default of Config.EraseInterval: what is erased in Kafka must be
+	// gone from the local state within an hour.
+	eraseInterval = 30 * time.Minute
 	// commitRing is the number of commit records that are kept in the state topic.
 	commitRing = 4096
 )

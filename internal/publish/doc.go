@@ -30,4 +30,8 @@
 // bookmarks that cover it are. Every produce result is checked: franz-go commits a
 // transaction although one of its records failed. The outcome of a commit that timed
 // out is never guessed: it is read back.
+//
+// While an owner lives, what was erased in Lever goes from Kafka and from the local state in
+// bounded time: see roll.go about partitions to which nothing is written any more, and
+// state.Store.Erase.
 package publish

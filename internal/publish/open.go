@@ -100,7 +100,7 @@ func (w *Writer) discard() error {
 		w.client.Close()
 	}
 	if w.store != nil {
-		return w.store.Close()
+		return w.closeStore()
 	}
 	return nil
 }
@@ -116,6 +116,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		}
 		return err
 	}
+	removeTemporary()
 	// Whoever holds the lock of the state directory is alive; whoever does not, and
 	// left its name there, is not.
 	lastInstance := w.c.beside("instance")
@@ -163,7 +164,7 @@ func (w *Writer) fence(ctx context.Context) error {
 		kgo.TransactionalID(w.c.transactionalID()),
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2, as Java clients
+		kgo.RecordPartitioner(partitioner()),
 		kgo.ProducerBatchCompression(compression),
 		kgo.ProducerLinger(5*time.Millisecond),
 		kgo.ProducerBatchMaxBytesFn(func(name string) int32 { return int32(max(w.topics[name].maxBytes, 1_000_012)) }),
@@ -180,6 +181,9 @@ func (w *Writer) fence(ctx context.Context) error {
 	return nil
 }
 
+// partitioner is Kafka's default one: murmur2 of the key, as Java clients do it.
+func partitioner() kgo.Partitioner { return kgo.StickyKeyPartitioner(nil) }
+
 // lockState opens the local copy of the state. A producer that was just deposed gives
 // its lock up in a moment; if it does not, a temporary copy must do.
 func (w *Writer) lockState(ctx context.Context, open func() error, dir string, id state.Identity) error {
@@ -193,19 +197,36 @@ func (w *Writer) lockState(ctx context.Context, open func() error, dir string, i
 		case !errors.Is(err, state.ErrLocked):
 			return err
 		case time.Now().After(deadline):
-			tmp, err := os.MkdirTemp("", "leverstream-state-")
+			tmp, err := os.MkdirTemp("", temporaryPattern)
 			if err != nil {
 				return fmt.Errorf("STATE_DIR: %w", err)
 			}
 			w.c.Logger.Warn("another process holds the local state; using a temporary copy, which is rebuilt from Kafka", "dir", dir, "temporary", tmp)
-			w.store, err = state.Open(tmp, id, w.c.Fatal)
-			return err
+			if w.store, err = state.Open(tmp, id, w.c.Fatal); err != nil {
+				return errors.Join(err, os.RemoveAll(tmp))
+			}
+			w.temporary = tmp
+			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(200 * time.Millisecond):
 		}
+	}
+}
+
+// temporaryPattern matches the directories of temporary copies of the state.
+const temporaryPattern = "leverstream-state-*"
+
+// removeTemporary removes the temporary copies of processes that were killed.
+func removeTemporary() {
+	found, err := filepath.Glob(filepath.Join(os.TempDir(), temporaryPattern))
+	if err != nil {
+		return // only a bad pattern is an error
+	}
+	for _, dir := range found {
+		_ = state.Remove(dir) // those of others must not be removed, or cannot
 	}
 }
 

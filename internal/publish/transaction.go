@@ -149,6 +149,39 @@ func (t *transaction) commit(ctx context.Context) error {
 	w := t.w
 	ctx, cancel := context.WithTimeout(ctx, produceTimeout)
 	defer cancel()
+	if err := t.produce(ctx); err != nil {
+		return err
+	}
+	if err := w.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
+		return errors.Join(fmt.Errorf("commit a transaction: %w", err), w.abort())
+	}
+	failpoint.Reach(failpoint.Committed)
+	w.commits++
+	if t.owned {
+		w.renewed = time.Now()
+	}
+	return nil
+}
+
+// rollback produces the records and aborts the transaction on purpose: they are in the
+// partitions then, and no read_committed reader sees them. After an error the client is of no
+// more use.
+func (t *transaction) rollback(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, produceTimeout)
+	defer cancel()
+	if err := t.produce(ctx); err != nil {
+		return err
+	}
+	if err := t.w.client.EndTransaction(ctx, kgo.TryAbort); err != nil {
+		return fmt.Errorf("abort a transaction: %w", err)
+	}
+	return nil
+}
+
+// produce begins a transaction and produces the records, all of them or none that counts:
+// after an error the transaction is aborted, as far as that is possible.
+func (t *transaction) produce(ctx context.Context) error {
+	w := t.w
 	if err := w.client.BeginTransaction(); err != nil {
 		return fmt.Errorf("begin a transaction: %w", err)
 	}
@@ -181,14 +214,6 @@ func (t *transaction) commit(ctx context.Context) error {
 		return errors.Join(failed, w.abort())
 	}
 	failpoint.Reach(failpoint.Produced)
-	if err := w.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
-		return errors.Join(fmt.Errorf("commit a transaction: %w", err), w.abort())
-	}
-	failpoint.Reach(failpoint.Committed)
-	w.commits++
-	if t.owned {
-		w.renewed = time.Now()
-	}
 	return nil
 }
 
@@ -215,6 +240,12 @@ func (t *transaction) store(g *change.Group) (err error) {
 		for _, p := range g.Puts() {
 			if err := b.Replace(p.Table, p.Key, p.Was, p.Record); err != nil {
 				return err
+			}
+		}
+		for i := range g.Events {
+			// A row that comes back at once may be that of a person who was anonymised.
+			if e := &g.Events[i]; e.Op == avro.Delete {
+				b.Erase(e.Table.Name, e.Key)
 			}
 		}
 	}

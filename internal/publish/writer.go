@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"sync"
 	"time"
 
@@ -23,10 +24,12 @@ type Writer struct {
 	c      Config
 	client *kgo.Client
 	store  *state.Store
-	tables map[string]*change.Table
-	topics map[string]topic
-	memory *change.Memory
-	queue  chan submission
+	// temporary is the directory of the store if it is a temporary copy.
+	temporary string
+	tables    map[string]*change.Table
+	topics    map[string]topic
+	memory    *change.Memory
+	queue     chan submission
 	// closing is closed by Close: no more units come. stopped is closed when Run ends.
 	closing, stopped chan struct{}
 	closeOnce        sync.Once
@@ -95,8 +98,26 @@ func (w *Writer) Run(ctx context.Context) (err error) {
 		close(w.stopped)
 		w.refuse(err)
 	}()
+	erasing, stopErasing := context.WithCancel(ctx)
+	erased := make(chan error, 1)
+	go func() {
+		defer close(erased)
+		erased <- w.erase(erasing)
+	}()
+	defer func() {
+		stopErasing()
+		err = errors.Join(err, <-erased)
+	}()
 	renew := time.NewTimer(renewInterval)
 	defer renew.Stop()
+	// The first look comes first: the program may run for a single pass, now and then.
+	next, err := w.roll(ctx)
+	if err != nil {
+		w.c.Stats.failed()
+		return err
+	}
+	roll := time.NewTimer(next)
+	defer roll.Stop()
 	for {
 		var group []submission
 		select {
@@ -105,6 +126,16 @@ func (w *Writer) Run(ctx context.Context) (err error) {
 		case s := <-w.queue:
 			group = w.gather(ctx, s)
 		case <-renew.C:
+		case <-roll.C:
+			next, err := w.roll(ctx)
+			if err != nil {
+				w.c.Stats.failed()
+				return err
+			}
+			roll.Reset(next)
+			continue
+		case err := <-erased:
+			return errors.Join(err, ctx.Err())
 		case <-w.closing:
 			select {
 			case s := <-w.queue:
@@ -125,6 +156,27 @@ func (w *Writer) Run(ctx context.Context) (err error) {
 			group = group[n:]
 		}
 		renew.Reset(time.Until(w.renewed.Add(renewInterval)))
+	}
+}
+
+// erase removes from the files of the local state, again and again, what was deleted. An error
+// means that they cannot be read.
+func (w *Writer) erase(ctx context.Context) error {
+	every := w.c.EraseInterval
+	if every == 0 {
+		every = eraseInterval
+	}
+	again := time.NewTicker(every)
+	defer again.Stop()
+	for {
+		if err := w.store.Erase(ctx); err != nil && ctx.Err() == nil {
+			return fmt.Errorf("remove deleted rows from the local state: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again.C:
+		}
 	}
 }
 
@@ -306,5 +358,14 @@ func (w *Writer) Close() error {
 	w.Drain()
 	w.c.Stats.released()
 	w.client.Close()
-	return w.store.Close()
+	return w.closeStore()
+}
+
+// closeStore closes the local state; a temporary copy is removed.
+func (w *Writer) closeStore() error {
+	err := w.store.Close()
+	if w.temporary != "" {
+		err = errors.Join(err, os.RemoveAll(w.temporary))
+	}
+	return err
 }

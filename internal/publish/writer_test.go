@@ -201,6 +201,9 @@ func TestConformance(t *testing.T) {
 		{"a schema that does not fit is refused", otherSchema},
 		{"a topic that was made smaller takes what fits", smallerTopic},
 		{"a topic that is deleted under the writer is written anew", deletedTopic},
+		{"the last segment of a quiet partition is closed once", quietPartitions},
+		{"a producer that was deposed while quiet stops", deposedWhileQuiet},
+		{"a deleted topic keeps no other from being looked after", quietBesideDeleted},
 	}
 	kafkatest.Each(t, func(t *testing.T, c kafkatest.Cluster) {
 		for _, test := range tests {

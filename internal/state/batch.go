@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -19,13 +20,14 @@ type Batch struct {
 	records  map[rowRef]*Record
 	counts   map[string]int64 // differences
 	position *Position
+	due      map[rowRef]bool // see Erase
 }
 
 type rowRef struct{ table, key string }
 
 // NewBatch returns an empty batch.
 func (s *Store) NewBatch() *Batch {
-	return &Batch{s: s, b: s.db.NewBatch(), records: map[rowRef]*Record{}, counts: map[string]int64{}}
+	return &Batch{s: s, b: s.db.NewBatch(), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[rowRef]bool{}}
 }
 
 // Put sets the record of a row.
@@ -62,6 +64,9 @@ func (b *Batch) change(ref rowRef, r *Record) error {
 	if err != nil {
 		return err
 	}
+	if old != nil && r != nil && !bytes.Equal(old.Row, r.Row) {
+		b.Erase(ref.table, ref.key) // who reads the topic does not know why the row was written anew
+	}
 	return b.replace(ref, old, r)
 }
 
@@ -83,6 +88,9 @@ func (b *Batch) replace(ref rowRef, old, r *Record) (err error) {
 	}
 	key := rowKey(nil, ref.table, ref.key)
 	if r == nil {
+		if old != nil {
+			b.Erase(ref.table, ref.key)
+		}
 		err = b.b.Delete(key, nil)
 	} else {
 		err = b.b.Set(key, AppendRecord(nil, *r), nil)
@@ -152,6 +160,9 @@ func (b *Batch) Commit() error {
 		return err
 	}
 	if err := b.b.Set(positionKey, raw, nil); err != nil {
+		return err
+	}
+	if err := b.addDue(); err != nil {
 		return err
 	}
 	if err := b.write(); err != nil {

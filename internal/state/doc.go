@@ -17,8 +17,10 @@
 //	p <table> 0 <parent> 0 <key>          a row under its parent
 //	c <table> 0 <parent> 0 <key>          a row that the parent serves without owning it
 //	f <table> 0 <follow LSN, 8 bytes> <key>  a row by the last event that matters to its children
-//	m identity, m position
+//	e <generation, 8 bytes> <row's entry>    the row's earlier values must go from the files
+//	m identity, m position, m rolled
 //
-// Parts before a zero byte have their own zero bytes escaped. A deleted or replaced
-// value disappears from the files when Pebble compacts them.
+// Parts before a zero byte have their own zero bytes escaped. A replaced value disappears
+// from the files when Pebble compacts them; that of a row which was deleted, or written
+// anew because a person was anonymised, with the next [Store.Erase].
 package state

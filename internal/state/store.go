@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,7 @@ const (
 	kindParent = 'p'
 	kindClaim  = 'c'
 	kindFollow = 'f'
+	kindErase  = 'e'
 	kindMeta   = 'm'
 )
 
@@ -65,6 +67,10 @@ type Store struct {
 	db       *pebble.DB
 	position Position
 	counts   map[string]int64
+	// generation is that of rows which become due now, and due how many there are, up to
+	// mostDue (see Erase).
+	generation uint64
+	due        int
 }
 
 // Open opens the store in the directory, which is created if it does not exist. What
@@ -90,6 +96,18 @@ func Open(dir string, id Identity, fatal func(error)) (*Store, error) {
 	}
 	s.lock = lock
 	return s, nil
+}
+
+// Remove removes a store that no process has open.
+func Remove(dir string) error {
+	if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+		return errors.Join(err, fmt.Errorf("%s is no directory", dir))
+	}
+	lock, err := pebble.LockDirectory(dir, vfs.Default)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(dir), lock.Close())
 }
 
 func openLocked(dir string, id Identity, fatal func(error)) (*Store, error) {
@@ -152,6 +170,7 @@ func (s *Store) open() error {
 			},
 		},
 		MemTableStopWritesThreshold: 2, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
+		Cleaner: keepNoLogs{},
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -161,7 +180,7 @@ func (s *Store) open() error {
 		return fmt.Errorf("open the local state in %s: %w", s.dir, err)
 	}
 	s.db, s.position, s.counts = db, Position{Offsets: map[int32]int64{}}, map[string]int64{}
-	return nil
+	return s.loadDue()
 }
 
 // quiet drops the database's messages; its errors are returned to whoever asks.
@@ -269,13 +288,19 @@ func (s *Store) Clear() error {
 	return s.db.Set(identityKey, raw, pebble.NoSync)
 }
 
-// Close closes the store.
+// Close closes the store. Rows that are due are erased before, as far as there is time.
 func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.db == nil {
+	s.mu.RLock()
+	closed := s.db == nil
+	s.mu.RUnlock()
+	if closed {
 		return nil
 	}
+	erasing, cancel := context.WithTimeout(context.Background(), eraseAtClose)
+	defer cancel()
+	_ = s.erase(erasing, false) // what is left, or cannot be read, is the next Open's
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	// What is in memory goes to the files, so that the next start need not replay it.
 	err := errors.Join(s.db.Flush(), s.db.Close())
 	s.db = nil
