@@ -141,6 +141,26 @@ func BenchmarkStoreChildren(b *testing.B) {
 	perRow(b, 1)
 }
 
+// BenchmarkStoreChildless looks for the children of parents that have none, as most have no
+// offers and no referrals.
+func BenchmarkStoreChildless(b *testing.B) {
+	s := filled(b)
+	v, err := s.View()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = v.Close() }()
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		if keys, err := v.Children(childTable, benchKey((i*2*7919+1)%benchRows)+"-"); len(keys) != 0 || err != nil {
+			b.Fatal(keys, err)
+		}
+		i++
+	}
+	perRow(b, 1)
+}
+
 // BenchmarkStoreOpen is a restart with a store that is there.
 func BenchmarkStoreOpen(b *testing.B) {
 	dir := b.TempDir()

@@ -170,7 +170,7 @@ func (s *Store) open() error {
 			},
 		},
 		MemTableStopWritesThreshold: 2, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
-		Cleaner: keepNoLogs{},
+		Cleaner: keepNoLogs{}, Comparer: comparer,
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -181,6 +181,33 @@ func (s *Store) open() error {
 	}
 	s.db, s.position, s.counts = db, Position{Offsets: map[int32]int64{}}, map[string]int64{}
 	return s.loadDue()
+}
+
+// comparer sorts keys as bytes are sorted. The keys of one parent's rows have the same prefix
+// for the database's filters, which tell without a read that a parent has none; any other key
+// is its own prefix.
+var comparer = func() *pebble.Comparer {
+	c := *pebble.DefaultComparer
+	c.Name = "leverstream.state"
+	c.Split = prefix
+	c.Compare = bytes.Compare
+	return &c
+}()
+
+// prefix returns the length of a key's prefix.
+func prefix(key []byte) int {
+	if len(key) == 0 || key[0] != kindParent && key[0] != kindClaim {
+		return len(key)
+	}
+	n := 1
+	for range 2 { // table and parent
+		end := bytes.Index(key[n:], []byte{0, 1})
+		if end < 0 {
+			return len(key)
+		}
+		n += end + 2
+	}
+	return n
 }
 
 // quiet drops the database's messages; its errors are returned to whoever asks.

@@ -52,7 +52,7 @@ func (v *View) Claims(table, parent string) ([]string, error) {
 
 func (v *View) list(kind byte, table, parent string) (keys []string, err error) {
 	prefix := escape(escape([]byte{kind}, table), parent)
-	for ok := v.it.SeekGE(prefix); ok && bytes.HasPrefix(v.it.Key(), prefix); ok = v.it.Next() {
+	for ok := v.it.SeekPrefixGE(prefix); ok && bytes.HasPrefix(v.it.Key(), prefix); ok = v.it.Next() {
 		keys = append(keys, string(v.it.Key()[len(prefix):]))
 	}
 	if err := v.it.Error(); err != nil {
