@@ -22,6 +22,23 @@ var (
 	ErrNotRunning = errors.New("this producer does not replicate the account at the moment; see /readyz")
 )
 
+// A RequestError says that something cannot be done as it was asked for.
+type RequestError struct {
+	// Conflict says that it can be done, but not in the state in which things are.
+	Conflict bool
+	text     string
+}
+
+func (e *RequestError) Error() string { return e.text }
+
+func refused(format string, args ...any) error {
+	return &RequestError{text: fmt.Sprintf(format, args...)}
+}
+
+func conflict(format string, args ...any) error {
+	return &RequestError{Conflict: true, text: fmt.Sprintf(format, args...)}
+}
+
 // An edit is a change of bookmarks that an operator asked for. It is committed while
 // nothing reads from Lever, so that no scan under way overwrites it.
 type edit struct {
@@ -77,13 +94,21 @@ func (p *Pipeline) Selected(table string) bool {
 	return slices.ContainsFunc(p.tables, func(t cdc.Table) bool { return t.Name == table })
 }
 
-// edit has the changes committed. It returns when they are; action names it in the log.
-func (p *Pipeline) edit(ctx context.Context, action, table string, changes func(w *publish.Writer) []cdc.Change) error {
+// steerable says whether the table can be steered in this process, now.
+func (p *Pipeline) steerable(table string) error {
 	if !p.Selected(table) {
 		return fmt.Errorf("%q %w: %s", table, ErrUnknownTable, strings.Join(names(p.tables), ", "))
 	}
 	if p.o.Once || p.Ready() != nil {
 		return ErrNotRunning
+	}
+	return nil
+}
+
+// edit has the changes committed. It returns when they are; action names it in the log.
+func (p *Pipeline) edit(ctx context.Context, action, table string, changes func(w *publish.Writer) []cdc.Change) error {
+	if err := p.steerable(table); err != nil {
+		return err
 	}
 	e := edit{changes: changes, done: make(chan error, 1)}
 	select {
@@ -165,6 +190,15 @@ func commit(ctx context.Context, w *publish.Writer, changes []cdc.Change) error 
 
 // running returns the tables that are not paused, and whose parent is not either.
 func (p *Pipeline) running(w *publish.Writer) []cdc.Table {
+	paused := p.pausedNow(w)
+	for table, is := range paused {
+		p.status.SetPaused(table, is)
+	}
+	return slices.DeleteFunc(slices.Clone(p.tables), func(t cdc.Table) bool { return paused[t.Name] })
+}
+
+// pausedNow says which tables are paused, or under one that is.
+func (p *Pipeline) pausedNow(w *publish.Writer) map[string]bool {
 	paused := map[string]bool{}
 	for _, t := range p.tables {
 		var is bool
@@ -172,9 +206,8 @@ func (p *Pipeline) running(w *publish.Writer) []cdc.Table {
 			is = json.Unmarshal(raw, &is) == nil && is
 		}
 		paused[t.Name] = is || paused[t.Parent]
-		p.status.SetPaused(t.Name, paused[t.Name])
 	}
-	return slices.DeleteFunc(slices.Clone(p.tables), func(t cdc.Table) bool { return paused[t.Name] })
+	return paused
 }
 
 func (p *Pipeline) extractor(w *publish.Writer, tables []cdc.Table, confidentiality string) (*extractor.Extractor, error) {
@@ -184,6 +217,6 @@ func (p *Pipeline) extractor(w *publish.Writer, tables []cdc.Table, confidential
 		NativeCandidates: c.Candidates == native, Confidentiality: confidentiality, ExcludeConfidential: c.Confidential == "exclude", StartDate: c.StartDate.Time,
 		PollInterval: c.PollInterval, RefreshInterval: c.RefreshInterval, SweepInterval: c.SweepInterval, Overlap: c.Overlap,
 		DeleteGuard: float64(c.DeleteGuard), Rate: c.Rate, Concurrency: c.Concurrency,
-		Logger: p.o.Logger, Status: p.status,
+		Logger: p.o.Logger, Status: p.status, Rereads: p.rereads,
 	})
 }

@@ -32,6 +32,9 @@ func (h *helm) Resnapshot(_ context.Context, table string, all bool) error {
 	}
 	return h.note("resnapshot " + table)
 }
+func (h *helm) Reread(_ context.Context, table string, rows []pipeline.RowKey, write bool) (pipeline.Queued, error) {
+	return pipeline.Queued{Rows: len(rows), Reads: 1}, h.note(fmt.Sprintf("reread %s %v %t", table, rows, write))
+}
 func (h *helm) Selected(table string) bool { return table == "stages" }
 
 func TestSteering(t *testing.T) {
@@ -40,33 +43,49 @@ func TestSteering(t *testing.T) {
 		method, path, host string
 		token              bool
 		header             map[string]string
+		body               string
 		err                error
 		want               int
 		told               string
 	}{
-		"pause":                     {path: "/tables/stages/pause", want: 200, told: "pause stages"},
-		"resume":                    {path: "/tables/stages/resume", want: 200, told: "resume stages"},
-		"resnapshot":                {path: "/tables/stages/resnapshot", want: 200, told: "resnapshot stages"},
-		"resnapshot all":            {path: "/tables/stages/resnapshot?all=true", want: 200, told: "resnapshot all of stages"},
-		"an error is shown":         {path: "/tables/stages/pause", err: errors.New("waiting for Kafka"), want: 503, told: "pause stages"},
-		"too late":                  {path: "/tables/stages/pause", err: fmt.Errorf("commit: %w", context.DeadlineExceeded), want: 504, told: "pause stages"},
-		"a parameter that is none":  {path: "/tables/stages/pause?all=true", want: 400},
-		"a misspelt parameter":      {path: "/tables/stages/resnapshot?everything=true", want: 400},
-		"a misspelt value":          {path: "/tables/stages/resnapshot?all=yes", want: 400},
-		"a table that is a path":    {path: "/tables/..%2F..%2Fstages/pause", want: 404},
-		"HEAD changes nothing":      {method: http.MethodHead, path: "/tables/stages/pause", want: 405},
-		"PUT changes nothing":       {method: http.MethodPut, path: "/tables/stages/pause", want: 405},
-		"an unknown table":          {path: "/tables/nothing/pause", want: 404},
-		"an unknown action":         {path: "/tables/stages/drop", want: 404},
-		"GET changes nothing":       {method: http.MethodGet, path: "/tables/stages/pause", want: 405},
-		"with the token":            {path: "/tables/stages/pause", token: true, host: "producer.example", header: map[string]string{"Authorization": "Bearer " + token}, want: 200, told: "pause stages"},
-		"without the token":         {path: "/tables/stages/pause", token: true, want: 401},
-		"with another token":        {path: "/tables/stages/pause", token: true, header: map[string]string{"Authorization": "Bearer a secre"}, want: 401},
-		"with a password":           {path: "/tables/stages/pause", token: true, header: map[string]string{"Authorization": "Basic " + token}, want: 401},
-		"under another name":        {path: "/tables/stages/pause", host: "evil.example:8080", want: 403},
-		"from a page":               {path: "/tables/stages/pause", header: map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, want: 403},
-		"from a page, by its token": {path: "/tables/stages/pause", token: true, header: map[string]string{"Origin": "https://evil.example", "Authorization": "Bearer " + token}, want: 403},
-		"IPv6 loopback":             {path: "/tables/stages/pause", host: "[::1]:8080", want: 200, told: "pause stages"},
+		"reread":                     {path: "/tables/stages/reread", body: `{"rows":[{"key":"a"},{"key":"b","parent":"c"}]}`, want: 202, told: "reread stages [{a } {b c}] false"},
+		"reread and write":           {path: "/tables/stages/reread", body: `{"rows":[{"key":"a"}],"write":true}`, want: 202, told: "reread stages [{a }] true"},
+		"reread of another table":    {path: "/tables/users/reread", body: `{"rows":[{"key":"a"}]}`, want: 404},
+		"reread with a parameter":    {path: "/tables/stages/reread?all=true", body: `{"rows":[{"key":"a"}]}`, want: 400},
+		"reread without a body":      {path: "/tables/stages/reread", want: 415},
+		"reread with a form":         {path: "/tables/stages/reread", body: `{"rows":[{"key":"a"}]}`, header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, want: 415},
+		"reread with an empty body":  {path: "/tables/stages/reread", body: " ", want: 400},
+		"reread of something else":   {path: "/tables/stages/reread", body: `{"keys":["a"]}`, want: 400},
+		"reread with more behind it": {path: "/tables/stages/reread", body: `{"rows":[{"key":"a"}]}{}`, want: 400},
+		"reread of a number":         {path: "/tables/stages/reread", body: `{"rows":[{"key":1}]}`, want: 400},
+		"reread of too much":         {path: "/tables/stages/reread", body: `{"rows":[{"key":"` + strings.Repeat("a", 70<<10) + `"}]}`, want: 413},
+		"reread without the token":   {path: "/tables/stages/reread", token: true, body: `{"rows":[{"key":"a"}]}`, want: 401},
+		"reread by GET":              {method: http.MethodGet, path: "/tables/stages/reread", want: 405},
+		"reread that is refused":     {path: "/tables/stages/reread", body: `{"rows":[]}`, err: &pipeline.RequestError{}, want: 400, told: "reread stages [] false"},
+		"reread that has to wait":    {path: "/tables/stages/reread", body: `{"rows":[]}`, err: &pipeline.RequestError{Conflict: true}, want: 409, told: "reread stages [] false"},
+		"pause":                      {path: "/tables/stages/pause", want: 200, told: "pause stages"},
+		"resume":                     {path: "/tables/stages/resume", want: 200, told: "resume stages"},
+		"resnapshot":                 {path: "/tables/stages/resnapshot", want: 200, told: "resnapshot stages"},
+		"resnapshot all":             {path: "/tables/stages/resnapshot?all=true", want: 200, told: "resnapshot all of stages"},
+		"an error is shown":          {path: "/tables/stages/pause", err: errors.New("waiting for Kafka"), want: 503, told: "pause stages"},
+		"too late":                   {path: "/tables/stages/pause", err: fmt.Errorf("commit: %w", context.DeadlineExceeded), want: 504, told: "pause stages"},
+		"a parameter that is none":   {path: "/tables/stages/pause?all=true", want: 400},
+		"a misspelt parameter":       {path: "/tables/stages/resnapshot?everything=true", want: 400},
+		"a misspelt value":           {path: "/tables/stages/resnapshot?all=yes", want: 400},
+		"a table that is a path":     {path: "/tables/..%2F..%2Fstages/pause", want: 404},
+		"HEAD changes nothing":       {method: http.MethodHead, path: "/tables/stages/pause", want: 405},
+		"PUT changes nothing":        {method: http.MethodPut, path: "/tables/stages/pause", want: 405},
+		"an unknown table":           {path: "/tables/nothing/pause", want: 404},
+		"an unknown action":          {path: "/tables/stages/drop", want: 404},
+		"GET changes nothing":        {method: http.MethodGet, path: "/tables/stages/pause", want: 405},
+		"with the token":             {path: "/tables/stages/pause", token: true, host: "producer.example", header: map[string]string{"Authorization": "Bearer " + token}, want: 200, told: "pause stages"},
+		"without the token":          {path: "/tables/stages/pause", token: true, want: 401},
+		"with another token":         {path: "/tables/stages/pause", token: true, header: map[string]string{"Authorization": "Bearer a secre"}, want: 401},
+		"with a password":            {path: "/tables/stages/pause", token: true, header: map[string]string{"Authorization": "Basic " + token}, want: 401},
+		"under another name":         {path: "/tables/stages/pause", host: "evil.example:8080", want: 403},
+		"from a page":                {path: "/tables/stages/pause", header: map[string]string{"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}, want: 403},
+		"from a page, by its token":  {path: "/tables/stages/pause", token: true, header: map[string]string{"Origin": "https://evil.example", "Authorization": "Bearer " + token}, want: 403},
+		"IPv6 loopback":              {path: "/tables/stages/pause", host: "[::1]:8080", want: 200, told: "pause stages"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := &helm{err: test.err}
@@ -81,7 +100,10 @@ func TestSteering(t *testing.T) {
 			if test.host != "" {
 				host = test.host
 			}
-			r := httptest.NewRequest(method, "http://"+host+test.path, nil)
+			r := httptest.NewRequest(method, "http://"+host+test.path, strings.NewReader(test.body))
+			if test.body != "" {
+				r.Header.Set("Content-Type", "application/json")
+			}
 			for k, v := range test.header {
 				r.Header.Set(k, v)
 			}
@@ -100,7 +122,7 @@ func TestSteering(t *testing.T) {
 			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil {
 				t.Fatal(err)
 			}
-			if _, done := body["done"]; done != (w.Code == http.StatusOK) || (body["message"] == nil) != done {
+			if _, done := body["done"]; done != (w.Code < http.StatusMultipleChoices) || (body["message"] == nil) != done {
 				t.Errorf("the answer is %s", w.Body)
 			}
 		})
