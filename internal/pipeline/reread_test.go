@@ -267,6 +267,7 @@ func TestRereadIsGuarded(t *testing.T) {
 	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 54})
 	w.once()
 	w.running(func(p *Pipeline) {
+		w.between(edited(map[string]func(map[string]any){"/opportunities/deleted": func(body map[string]any) { body["data"] = []any{} }}))
 		var rows []RowKey
 		for _, id := range w.lever.IDs("opportunities")[:30] {
 			w.must(w.lever.DeleteOpportunity(id))

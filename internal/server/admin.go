@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/leverstream/leverstream/internal/pipeline"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 // Steering changes what the program does. Errors are shown to whoever asked.
@@ -28,6 +29,8 @@ type Steering interface {
 	// Reread has single rows of a table read again; with write they are written although
 	// they have not changed.
 	Reread(ctx context.Context, table string, rows []pipeline.RowKey, write bool) (pipeline.Queued, error)
+	// SetBookmarks replaces bookmarks of paused tables, in one transaction; nil resets one.
+	SetBookmarks(ctx context.Context, next map[string]*offsets.Bookmark) error
 	// Selected says whether there is such a table.
 	Selected(table string) bool
 }

@@ -35,7 +35,20 @@ func (h *helm) Resnapshot(_ context.Context, table string, all bool) error {
 func (h *helm) Reread(_ context.Context, table string, rows []pipeline.RowKey, write bool) (pipeline.Queued, error) {
 	return pipeline.Queued{Rows: len(rows), Reads: 1}, h.note(fmt.Sprintf("reread %s %v %t", table, rows, write))
 }
-func (h *helm) Selected(table string) bool { return table == "stages" }
+func (h *helm) SetBookmarks(_ context.Context, next map[string]*offsets.Bookmark) error {
+	var told []string
+	for table, b := range next {
+		what := "reset " + table
+		if b != nil {
+			text, _ := b.Marshal()
+			what = "set " + table + " " + string(text)
+		}
+		told = append(told, what)
+	}
+	slices.Sort(told)
+	return h.note(strings.Join(told, ", "))
+}
+func (h *helm) Selected(table string) bool { return table == "stages" || table == "users" }
 
 func TestSteering(t *testing.T) {
 	const token = "a secret"
@@ -50,7 +63,7 @@ func TestSteering(t *testing.T) {
 	}{
 		"reread":                     {path: "/tables/stages/reread", body: `{"rows":[{"key":"a"},{"key":"b","parent":"c"}]}`, want: 202, told: "reread stages [{a } {b c}] false"},
 		"reread and write":           {path: "/tables/stages/reread", body: `{"rows":[{"key":"a"}],"write":true}`, want: 202, told: "reread stages [{a }] true"},
-		"reread of another table":    {path: "/tables/users/reread", body: `{"rows":[{"key":"a"}]}`, want: 404},
+		"reread of another table":    {path: "/tables/nothing/reread", body: `{"rows":[{"key":"a"}]}`, want: 404},
 		"reread with a parameter":    {path: "/tables/stages/reread?all=true", body: `{"rows":[{"key":"a"}]}`, want: 400},
 		"reread without a body":      {path: "/tables/stages/reread", want: 415},
 		"reread with a form":         {path: "/tables/stages/reread", body: `{"rows":[{"key":"a"}]}`, header: map[string]string{"Content-Type": "application/x-www-form-urlencoded"}, want: 415},
@@ -192,6 +205,82 @@ func TestBookmarksAreShownToThoseWhoMaySteer(t *testing.T) {
 			}
 			if got := strings.Join(slices.Sorted(maps.Keys(d.Bookmarks)), " "); d.Account != "acme" || got != test.tables || d.Bookmarks["stages"].LSN != 7 {
 				t.Errorf("account %s, tables %s: %s", d.Account, got, w.Body)
+			}
+		})
+	}
+}
+
+func TestBookmarksAreAlteredAndReset(t *testing.T) {
+	source := &fake{status: pipeline.Status{Account: "acme"}, bookmarks: map[string]offsets.Bookmark{"stages": {}, "users": {}}}
+	const one = `{"offsets":[{"partition":{"table":"stages"},"offset":{"version":1,"lsn":7,"full":{"at":5}}}]}`
+	const set = `set stages {"version":1,"lsn":7,"full":{"at":5}}`
+	for name, test := range map[string]struct {
+		method, path, body, kind, origin string
+		anonymous                        bool
+		err                              error
+		want                             int
+		told, says                       string
+	}{
+		"alter":                 {path: "/bookmarks", body: one, want: 200, told: set, says: `"altered"`},
+		"alter one":             {path: "/tables/stages/bookmark", body: one, want: 200, told: set},
+		"alter, as shown":       {path: "/bookmarks", body: strings.Replace(one, "{", `{"account":"acme",`, 1), want: 200, told: set},
+		"null resets":           {path: "/bookmarks", body: `{"offsets":[{"partition":{"table":"stages"},"offset":null}]}`, want: 200, told: "reset stages"},
+		"reset":                 {method: http.MethodDelete, path: "/bookmarks", want: 200, told: "reset stages, reset users", says: `"reset"`},
+		"reset one":             {method: http.MethodDelete, path: "/tables/stages/bookmark", want: 200, told: "reset stages"},
+		"no offset":             {path: "/bookmarks", body: `{"offsets":[{"partition":{"table":"stages"}}]}`, want: 400, says: "null resets it"},
+		"no table":              {path: "/bookmarks", body: `{"offsets":[{"partition":{},"offset":null}]}`, want: 400, says: "names no table"},
+		"twice":                 {path: "/bookmarks", body: `{"offsets":[{"partition":{"table":"stages"},"offset":null},{"partition":{"table":"stages"},"offset":null}]}`, want: 400, says: "twice"},
+		"another table":         {path: "/bookmarks", body: strings.Replace(one, "stages", "nothing", 1), want: 400, says: "not selected"},
+		"a table of elsewhere":  {path: "/tables/stages/bookmark", body: strings.Replace(one, "stages", "users", 1), want: 400},
+		"an unknown path":       {path: "/tables/nothing/bookmark", body: one, want: 404},
+		"another account":       {path: "/bookmarks", body: strings.Replace(one, "{", `{"account":"other",`, 1), want: 400, says: "another account"},
+		"another member":        {path: "/bookmarks", body: `{"ofsets":[]}`, want: 400, says: `{\"offsets\":`},
+		"more behind it":        {path: "/bookmarks", body: one + "}", want: 400, says: "follows"},
+		"no bookmark":           {path: "/bookmarks", body: `{"offsets":[{"partition":{"table":"stages"},"offset":{"lsn":1}}]}`, want: 400, says: "no version"},
+		"no JSON":               {path: "/bookmarks", body: "nothing", want: 400},
+		"no type":               {path: "/bookmarks", body: one, kind: "text/plain", want: 415},
+		"too large":             {path: "/bookmarks", body: `{"offsets":[` + strings.Repeat(" ", 70<<10) + `]}`, want: 413},
+		"a parameter":           {path: "/bookmarks?dry=true", body: one, want: 400},
+		"reset with a body":     {method: http.MethodDelete, path: "/bookmarks", body: one, want: 400, says: "takes no body"},
+		"a table that runs":     {path: "/bookmarks", body: one, err: &pipeline.RequestError{Conflict: true}, want: 409, told: set},
+		"not the owner":         {path: "/bookmarks", body: one, err: pipeline.ErrNotRunning, want: 503, told: set},
+		"too late":              {path: "/bookmarks", body: one, err: context.DeadlineExceeded, want: 504, told: set},
+		"without a token":       {path: "/bookmarks", body: one, anonymous: true, want: 401},
+		"reset without a token": {method: http.MethodDelete, path: "/bookmarks", anonymous: true, want: 401},
+		"from a page":           {path: "/bookmarks", body: one, origin: "https://evil.example", want: 403},
+		"POST":                  {method: http.MethodPost, path: "/bookmarks", body: one, want: 405},
+		"PUT":                   {method: http.MethodPut, path: "/bookmarks", body: one, want: 405},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &helm{err: test.err}
+			c := config(source, h)
+			c.AdminToken = func() (string, error) { return "secret", nil }
+			method, kind := http.MethodPatch, "application/json"
+			if test.method != "" {
+				method = test.method
+			}
+			if test.kind != "" {
+				kind = test.kind
+			}
+			r := httptest.NewRequest(method, test.path, strings.NewReader(test.body))
+			r.Header.Set("Content-Type", kind)
+			if !test.anonymous {
+				r.Header.Set("Authorization", "Bearer secret")
+			}
+			if test.origin != "" {
+				r.Header.Set("Origin", test.origin)
+			}
+			w := httptest.NewRecorder()
+			handler(c).ServeHTTP(w, r)
+			if w.Code != test.want || strings.Join(h.told, ",") != test.told || !strings.Contains(w.Body.String(), test.says) {
+				t.Fatalf("%d %s, told %q; want %d, told %q, saying %q", w.Code, w.Body, h.told, test.want, test.told, test.says)
+			}
+			if w.Code == http.StatusMethodNotAllowed {
+				return // by the router
+			}
+			var body map[string]any
+			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || (body["message"] == nil) != (w.Code == http.StatusOK) {
+				t.Errorf("%v: the answer is %s", err, w.Body)
 			}
 		})
 	}
