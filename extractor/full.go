@@ -85,6 +85,7 @@ func (f *fullReader) list(ctx context.Context, write []cdc.Ref) (seen map[string
 	}
 	key := f.e.selected[f.table].Key
 	for try := 0; ; try++ {
+		f.e.Status.snapshotRuns(f.loop(), true)
 		seen, began = map[string]bool{}, 0
 		err = f.e.pages(ctx, pageRead{
 			request: cdc.Request{Class: cdc.ClassRefresh, Path: f.path, Query: q, Limit: pageSize},
