@@ -8,10 +8,13 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	appconfig "github.com/leverstream/leverstream/internal/config"
 	"github.com/leverstream/leverstream/internal/pipeline"
 	"github.com/leverstream/leverstream/offsets"
 )
@@ -156,6 +159,29 @@ func TestAnAdminTokenThatCannotBeReadOpensNothing(t *testing.T) {
 		handler(c).ServeHTTP(w, r)
 		if w.Code != http.StatusServiceUnavailable || len(h.told) > 0 {
 			t.Errorf("%d, told %v", w.Code, h.told)
+		}
+	}
+}
+
+// A token that is replaced on disk counts from the next request on, and the old one no
+// longer.
+func TestTheAdminTokenRotates(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	c := config(&fake{}, &helm{})
+	c.AdminToken = appconfig.FileSecret(file).Read
+	h := handler(c)
+	for _, token := range []string{"first", "second"} {
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for given, want := range map[string]int{"first": 401, "second": 401, token: 200} {
+			r := httptest.NewRequest(http.MethodPost, "/tables/stages/pause", nil)
+			r.Header.Set("Authorization", "Bearer "+given)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != want {
+				t.Errorf("the file holds %s, %s gets %d", token, given, w.Code)
+			}
 		}
 	}
 }
