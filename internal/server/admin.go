@@ -56,6 +56,7 @@ func refuse(w http.ResponseWriter, status int, message string) {
 func admin(mux *http.ServeMux, c Config) {
 	s := c.Steering
 	handle := func(action, done string, do func(r *http.Request, table string) error) {
+		onlyBy(mux, "/tables/{table}/"+action, http.MethodPost)
 		mux.Handle("POST /tables/{table}/"+action, authorised(c, func(w http.ResponseWriter, r *http.Request) {
 			table := r.PathValue("table")
 			if !s.Selected(table) {
@@ -81,6 +82,16 @@ func admin(mux *http.ServeMux, c Config) {
 		return s.Resnapshot(r.Context(), table, r.URL.Query().Get("all") == "true")
 	})
 	mux.Handle("POST /tables/{table}/reread", authorised(c, reread(s)))
+	onlyBy(mux, "/tables/{table}/reread", http.MethodPost)
+}
+
+// onlyBy answers requests of a path by any method that nobody else takes.
+func onlyBy(mux *http.ServeMux, path string, methods ...string) {
+	allowed := strings.Join(methods, ", ")
+	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed)
+		refuse(w, http.StatusMethodNotAllowed, r.URL.Path+" is taken by "+allowed+" only")
+	})
 }
 
 // reread has single rows of a table read again.

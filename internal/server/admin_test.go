@@ -131,7 +131,10 @@ func TestSteering(t *testing.T) {
 			if strings.Contains(w.Body.String(), token) {
 				t.Error("the answer holds the token")
 			}
-			if w.Code == http.StatusMethodNotAllowed || test.path == "/tables/stages/drop" {
+			if (w.Code == http.StatusMethodNotAllowed) != (w.Header().Get("Allow") == "POST") {
+				t.Errorf("it says that %q is allowed", w.Header().Get("Allow"))
+			}
+			if test.path == "/tables/stages/drop" {
 				return // by the router
 			}
 			var body map[string]any
@@ -300,9 +303,6 @@ func TestBookmarksAreAlteredAndReset(t *testing.T) {
 			handler(c).ServeHTTP(w, r)
 			if w.Code != test.want || strings.Join(h.told, ",") != test.told || !strings.Contains(w.Body.String(), test.says) {
 				t.Fatalf("%d %s, told %q; want %d, told %q, saying %q", w.Code, w.Body, h.told, test.want, test.told, test.says)
-			}
-			if w.Code == http.StatusMethodNotAllowed {
-				return // by the router
 			}
 			var body map[string]any
 			if err := json.Unmarshal(w.Body.Bytes(), &body); err != nil || (body["message"] == nil) != (w.Code == http.StatusOK) {

@@ -33,6 +33,9 @@ func bookmarks(mux *http.ServeMux, c Config) {
 	mux.Handle("GET /tables/{table}/bookmark", one(func(w http.ResponseWriter, _ *http.Request, wanted func(string) bool) { b.show(w, wanted) }))
 	mux.Handle("PATCH /tables/{table}/bookmark", one(b.alter))
 	mux.Handle("DELETE /tables/{table}/bookmark", one(b.reset))
+	for _, path := range []string{"/bookmarks", "/tables/{table}/bookmark"} {
+		onlyBy(mux, path, http.MethodGet, http.MethodPatch, http.MethodDelete)
+	}
 }
 
 type bookmarkRequests struct{ Config }
