@@ -137,7 +137,7 @@ func TestSingleRowsAreReadAgain(t *testing.T) {
 func TestRowsThatTheTopicHasLostAreWrittenAgain(t *testing.T) {
 	for _, format := range []string{"debezium", "flat"} {
 		t.Run(format, func(t *testing.T) {
-			w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 52})
+			w := newWorld(t, kafkatest.Best(t), sandbox.Options{Opportunities: 60, Seed: 52})
 			w.env["EVENT_FORMAT"] = format
 			w.once()
 			// A row that is gone from Lever and from the state will be in the topic once more.
@@ -264,7 +264,7 @@ func TestRereadIsRefusedWithAReason(t *testing.T) {
 
 // Reading rows again is no way around the guard, and what waits survives a change of bookmarks.
 func TestRereadIsGuarded(t *testing.T) {
-	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 54})
+	w := newWorld(t, kafkatest.Best(t), sandbox.Options{Opportunities: 60, Seed: 54})
 	w.once()
 	w.running(func(p *Pipeline) {
 		w.between(edited(map[string]func(map[string]any){"/opportunities/deleted": func(body map[string]any) { body["data"] = []any{} }}))
