@@ -36,29 +36,76 @@ type Registry struct {
 // requestTimeout bounds a request to the registry.
 const requestTimeout = 5 * time.Second
 
-// NewRegistry returns a client of the registry that the options name, and that the TLS
-// configuration trusts (nil: the system's authorities). With register false it only
-// looks up what others have registered.
-func NewRegistry(register bool, log *slog.Logger, tls *tls.Config, opts ...sr.ClientOpt) (*Registry, error) {
+// NewRegistry returns a client of the registry that the options name. trust says before
+// each request whom it trusts (nil: the system's authorities); while that is the same
+// configuration, connections are kept. With register false it only looks up what others
+// have registered.
+func NewRegistry(register bool, log *slog.Logger, trust func() (*tls.Config, error), opts ...sr.ClientOpt) (*Registry, error) {
 	r := &Registry{register: register, log: log, texts: map[int]string{}}
-	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSClientConfig: tls,
-		MaxIdleConnsPerHost: 1,
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			var d net.Dialer
-			conn, err := d.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
-			}
-			return &countedConn{Conn: conn, closed: sync.OnceFunc(func() { r.losses.Add(1) })}, nil
-		},
+	if trust == nil {
+		trust = func() (*tls.Config, error) { return nil, nil }
 	}
+	transport := &trusting{trust: trust, dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		conn, err := d.DialContext(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return &countedConn{Conn: conn, closed: sync.OnceFunc(func() { r.losses.Add(1) })}, nil
+	}}
 	var err error
 	r.client, err = sr.NewClient(append(opts[:len(opts):len(opts)], sr.HTTPClient(&http.Client{Transport: transport, Timeout: requestTimeout}))...)
 	if err != nil {
 		return nil, fmt.Errorf("schema registry: %w", err)
 	}
 	return r, nil
+}
+
+// trusting is a transport that connects anew when it is to trust others than before.
+type trusting struct {
+	trust func() (*tls.Config, error)
+	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	mu   sync.Mutex
+	now  *tls.Config
+	with *http.Transport // nil until there was a request
+}
+
+// RoundTrip sends a request.
+func (t *trusting) RoundTrip(r *http.Request) (*http.Response, error) {
+	with, err := t.transport()
+	if err != nil {
+		return nil, err
+	}
+	return with.RoundTrip(r)
+}
+
+func (t *trusting) transport() (*http.Transport, error) {
+	trust, err := t.trust()
+	if err != nil {
+		return nil, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.with != nil && t.now == trust {
+		return t.with, nil
+	}
+	t.closeIdle()
+	t.now, t.with = trust, &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, MaxIdleConnsPerHost: 1, DialContext: t.dial}
+	return t.with, nil
+}
+
+// CloseIdleConnections is what http.Client calls.
+func (t *trusting) CloseIdleConnections() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.closeIdle()
+}
+
+func (t *trusting) closeIdle() {
+	if t.with != nil {
+		t.with.CloseIdleConnections()
+	}
 }
 
 // countedConn says when it is closed. The transport closes a connection as soon as the

@@ -114,6 +114,32 @@ func TestThePodIsConfinedAndProbed(t *testing.T) {
 	}
 }
 
+// Every object is one that the API of an old and of a new cluster takes, as its schemas
+// have it, which also know what must be there and which values there are.
+func TestTheManifestsFitTheSchemasOfKubernetes(t *testing.T) {
+	tool := find(t, "kubernetes-validate", "TEST_KUBERNETES_VALIDATE")
+	for _, dir := range []string{"kubernetes/base", "kubernetes/volume"} {
+		resources, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, err := resources.AsYaml()
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), "manifests.yaml")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, version := range []string{"1.28", "1.36"} {
+			out, err := exec.CommandContext(t.Context(), tool, "--strict", "-k", version, file).CombinedOutput()
+			if err != nil || bytes.Count(out, []byte("passed for")) != resources.Size() {
+				t.Errorf("%s, Kubernetes %s: %v\n%s", dir, version, err, out)
+			}
+		}
+	}
+}
+
 func TestSettingsExistAndSecretsAreFiles(t *testing.T) {
 	known := map[string]bool{}
 	for _, v := range config.Variables() {
@@ -198,7 +224,7 @@ func TestTheUnitDoesNotFightOverTheAccount(t *testing.T) {
 	if err := os.WriteFile(copied, bytes.ReplaceAll(text, []byte("/usr/local/bin/leverstream"), []byte(self)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"verify", copied}, {"security", "--offline=yes", "--no-pager", "--threshold=20", copied}} {
+	for _, args := range [][]string{{"verify", copied}, {"security", "--offline=yes", "--no-pager", "--threshold=11", copied}} {
 		if out, err := exec.CommandContext(t.Context(), tool, args...).CombinedOutput(); err != nil {
 			t.Errorf("systemd-analyze %s: %v\n%s", args[0], err, out)
 		}

@@ -55,6 +55,8 @@ type Config struct {
 	Logger      *slog.Logger
 	// Status is told what the loops do. Optional.
 	Status *Status
+	// Rereads are the rows that somebody wants to have read again. Optional.
+	Rereads *Rereads
 }
 
 // Extractor reads one Lever account and submits units to a sink. It lives for one
@@ -141,6 +143,9 @@ func (e *Extractor) Run(ctx context.Context) error {
 	}
 	defer e.Status.forget()
 	g, ctx := errgroup.WithContext(ctx)
+	if e.Rereads != nil {
+		g.Go(func() error { return e.rereadWaiting(ctx) })
+	}
 	if e.SweepInterval > 0 {
 		for _, l := range e.listings {
 			if !l.noSnapshot {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 )
@@ -22,8 +23,11 @@ func (f *fullReader) loop() loop {
 // read reads the list to its end. Rows are committed page by page. Rows that are
 // known and were not listed are confirmed (a 404 for the single object, or a second
 // complete list) before they are called gone. Then the table's snapshot is complete.
-func (f *fullReader) read(ctx context.Context) error {
-	seen, began, err := f.list(ctx)
+func (f *fullReader) read(ctx context.Context) error { return f.readWriting(ctx, nil) }
+
+// readWriting reads the list and has the given rows written (see cdc.Unit).
+func (f *fullReader) readWriting(ctx context.Context, write []cdc.Ref) error {
+	seen, began, err := f.list(ctx, write)
 	if err != nil {
 		return err
 	}
@@ -31,9 +35,14 @@ func (f *fullReader) read(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, ref := range write {
+		if !seen[ref.Key] && !slices.Contains(missing, ref.Key) {
+			missing = append(missing, ref.Key)
+		}
+	}
 	read := f.e.Clock.Begin()
 	defer f.e.Clock.End(read)
-	u := &cdc.Unit{Scan: f.loop().name}
+	u := &cdc.Unit{Scan: f.loop().name, Write: write}
 	if u.Changes, err = f.finished(began); err != nil {
 		return err
 	}
@@ -48,7 +57,7 @@ func (f *fullReader) read(ctx context.Context) error {
 		}
 	default:
 		u.Sent = f.e.Clock.Now()
-		if seen, _, err = f.list(ctx); err != nil {
+		if seen, _, err = f.list(ctx, nil); err != nil {
 			return err
 		}
 		u.Arrived = f.e.Clock.Now()
@@ -63,7 +72,7 @@ func (f *fullReader) read(ctx context.Context) error {
 
 // list reads and commits the list once. It returns the keys that it held and Lever's
 // time (ms) at its beginning.
-func (f *fullReader) list(ctx context.Context) (seen map[string]bool, began int64, err error) {
+func (f *fullReader) list(ctx context.Context, write []cdc.Ref) (seen map[string]bool, began int64, err error) {
 	q := url.Values{}
 	if f.confidential {
 		q = f.e.query(nil)
@@ -73,6 +82,7 @@ func (f *fullReader) list(ctx context.Context) (seen map[string]bool, began int6
 	}
 	key := f.e.selected[f.table].Key
 	for try := 0; ; try++ {
+		f.e.Status.snapshotRuns(f.loop(), true)
 		seen, began = map[string]bool{}, 0
 		err = f.e.pages(ctx, pageRead{
 			request: cdc.Request{Class: cdc.ClassRefresh, Path: f.path, Query: q, Limit: pageSize},
@@ -81,6 +91,7 @@ func (f *fullReader) list(ctx context.Context) (seen map[string]bool, began int6
 					began = p.Date.UnixMilli()
 				}
 				u := unit(f.loop().name, p)
+				u.Write = write
 				for _, rec := range p.Data {
 					if !f.inRange(rec) {
 						continue

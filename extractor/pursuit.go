@@ -127,7 +127,7 @@ func (p *pursuit) open() error {
 	if p.complete {
 		read = p.f.e.State.Count(p.f.lead)
 	}
-	p.f.e.Status.listsRead(p.f.loop(), read)
+	p.f.e.Status.listsRead(p.f.loop(), p.f.lead, read)
 	p.retry = slices.Sorted(maps.Keys(p.cursor.Retry))
 	return nil
 }
@@ -341,7 +341,7 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 		p.advance()
 	}
 	if !p.complete {
-		p.f.e.Status.listsRead(p.f.loop(), p.cursor.Read+int64(len(p.done)))
+		p.f.e.Status.listsRead(p.f.loop(), p.f.lead, p.cursor.Read+int64(len(p.done)))
 	}
 	if p.moved && time.Since(p.saved) >= cursorInterval {
 		return p.save(ctx)

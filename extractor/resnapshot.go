@@ -25,3 +25,25 @@ func Resnapshot(table string, kind cdc.SnapshotKind, lsn int64) []cdc.Change {
 	}
 	return out
 }
+
+// Reset returns the bookmark changes after which nothing is known of how far the table was
+// read: everything that the sections say is forgotten, and the table is read from its
+// beginning. Whether it is paused stays, and so does what the guard has counted. rows is
+// the number of its rows that are known: those that Lever no longer has are looked for.
+//
+// As with Resnapshot, no Extractor may run.
+func Reset(table string, sections []string, rows int64) (out []cdc.Change) {
+	for _, name := range sections {
+		if !Keeps(name) && name != cdc.SectionSnapshot {
+			out = append(out, cdc.Change{Table: table, Section: name})
+		}
+	}
+	if rows == 0 {
+		return append(out, cdc.Change{Table: table, Section: cdc.SectionSnapshot})
+	}
+	return append(out, changes([]string{table}, cdc.SectionSnapshot, snapshotSection{Snapshot: cdc.Snapshot{Kind: cdc.SnapshotIncremental}})...)
+}
+
+// Keeps says whether the section outlives a bookmark that is replaced or reset while the
+// program runs: it does not say how far the table was read.
+func Keeps(name string) bool { return name == cdc.SectionPaused || name == sectionGuard }

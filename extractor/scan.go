@@ -155,7 +155,7 @@ func (e *Extractor) settle(ctx context.Context, u *cdc.Unit, results <-chan cdc.
 		}
 		read := e.Clock.Begin()
 		defer e.Clock.End(read)
-		next := &cdc.Unit{Scan: u.Scan, Changes: u.Changes}
+		next := &cdc.Unit{Scan: u.Scan, Changes: u.Changes, Write: u.Write}
 		if err := e.readAgain(ctx, next, r.Again); err != nil {
 			return err
 		}

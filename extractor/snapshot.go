@@ -45,6 +45,7 @@ func (l *listingReader) snapshot(ctx context.Context) error {
 			}
 			continue
 		}
+		l.e.Status.snapshotRuns(l.snapshotLoop(tables), false)
 		err = l.readWindow(ctx, tables, &at)
 		if errors.Is(err, cdc.ErrInvalidOffset) && restarts < 3 {
 			// The token did not survive: this window is read again from its first page.
@@ -56,6 +57,13 @@ func (l *listingReader) snapshot(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// snapshotLoop is the loop that reads the tables' snapshot.
+func (l *listingReader) snapshotLoop(tables []string) loop {
+	s := l.loop("snapshot")
+	s.tables = tables
+	return s
 }
 
 // openSnapshot returns the tables whose snapshot goes on next. Tables that are at
@@ -106,6 +114,7 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 		}
 		rows += len(p.Data)
 		if at.Began == 0 {
+			l.e.Status.snapshotRuns(l.snapshotLoop(tables), true)
 			at.Began = p.Date.UnixMilli()
 			u.Changes = l.opening(tables, p.Date)
 			l.again = newListingPass(at.Began, at.Kind != cdc.SnapshotFirst)

@@ -49,6 +49,8 @@ type TableStatus struct {
 	// POLL_INTERVAL or REFRESH_INTERVAL, plus the time of a commit.
 	Staleness float64 `json:"staleness_seconds"`
 	Bound     float64 `json:"freshness_bound_seconds"`
+	// Load is how far the table's snapshot is; absent once it is complete.
+	Load *Load `json:"load,omitempty"`
 	// SweepBehind is how long the sweep's next row has been due.
 	SweepBehind float64 `json:"sweep_behind_seconds"`
 	// Aside is the number of parents whose list could not be read and that will be
@@ -71,6 +73,7 @@ type Status struct {
 	loops  map[string]*trouble
 	paused map[string]bool
 	lists  map[string]int64 // read by followers since their snapshots began, by loop
+	loads  loads
 	// beats are the last signs of life of the loops that read again and again, by name.
 	beats map[string]time.Time
 
@@ -85,7 +88,7 @@ type trouble struct {
 
 // NewStatus returns a status in which nothing has happened yet.
 func NewStatus(tables []cdc.Table) *Status {
-	s := &Status{tables: map[string]*TableStatus{}, loops: map[string]*trouble{}, paused: map[string]bool{}, beats: map[string]time.Time{}, lists: map[string]int64{}}
+	s := &Status{tables: map[string]*TableStatus{}, loops: map[string]*trouble{}, paused: map[string]bool{}, beats: map[string]time.Time{}, lists: map[string]int64{}, loads: newLoads()}
 	for _, t := range tables {
 		s.order = append(s.order, t.Name)
 		s.tables[t.Name] = &TableStatus{Table: t.Name, Phase: PhaseWaiting}
@@ -96,7 +99,7 @@ func NewStatus(tables []cdc.Table) *Status {
 // Tables returns the status of all tables, in catalogue order. state may be nil: then
 // it is not known how far they are.
 func (s *Status) Tables(state State) []TableStatus {
-	out, schedule := s.noted()
+	out, schedule, loads := s.noted()
 	now := time.Now()
 	for i := range out {
 		t := &out[i]
@@ -105,7 +108,7 @@ func (s *Status) Tables(state State) []TableStatus {
 			continue
 		}
 		t.Known = state.Count(t.Table)
-		if !complete(state, t.Table) {
+		if t.Load = loads.of(state, t.Table); t.Load != nil {
 			continue
 		}
 		schedule.measure(state, t, now)
@@ -143,7 +146,7 @@ func advice(t TableStatus) string {
 }
 
 // noted returns what the loops have told.
-func (s *Status) noted() ([]TableStatus, schedule) {
+func (s *Status) noted() ([]TableStatus, schedule, loads) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]TableStatus, 0, len(s.order))
@@ -165,7 +168,7 @@ func (s *Status) noted() ([]TableStatus, schedule) {
 		}
 		out = append(out, t)
 	}
-	return out, s.schedule
+	return out, s.schedule, s.loads.clone()
 }
 
 func phaseOf(err error) Phase {
@@ -283,10 +286,13 @@ func (s *Status) Lists() (read int64, kinds int) {
 }
 
 // listsRead notes how many parents' lists a follower has read for its snapshot.
-func (s *Status) listsRead(l loop, n int64) {
+func (s *Status) listsRead(l loop, lead string, n int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lists[l.name] = n
+	for _, t := range l.tables {
+		s.loads.lists[t] = loadList{n, lead}
+	}
 }
 
 // committed notes the rows of a unit.
@@ -297,6 +303,7 @@ func (s *Status) committed(u *cdc.Unit) {
 	if _, repeats := s.beats[u.Scan]; repeats {
 		s.beats[u.Scan] = now
 	}
+	s.loads.committed(u)
 	for _, r := range u.Rows {
 		t := s.tables[r.Table]
 		t.Rows++

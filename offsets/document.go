@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 )
@@ -63,9 +64,9 @@ func ParseDocument(text []byte) (Document, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(&in); err != nil {
-		return Document{}, fmt.Errorf("the file is no export of bookmarks: %w", err)
+		return Document{}, fmt.Errorf("these are no bookmarks: %w", err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Document{}, errors.New("something follows the JSON object")
 	}
 	d := Document{Account: in.Account, Bookmarks: map[string]*Bookmark{}}
@@ -77,7 +78,10 @@ func ParseDocument(text []byte) (Document, error) {
 		if _, twice := d.Bookmarks[table]; twice {
 			return Document{}, fmt.Errorf("table %s is there twice", table)
 		}
-		if len(e.Offset) == 0 || string(e.Offset) == "null" {
+		if len(e.Offset) == 0 {
+			return Document{}, fmt.Errorf("table %s has no offset; null resets it", table)
+		}
+		if string(e.Offset) == "null" {
 			d.Bookmarks[table] = nil
 			continue
 		}

@@ -34,6 +34,9 @@ Stop it first, or use --take-over: the edit then fences the producer for a momen
 which finds that out at its next commit and goes on from the edited bookmarks (or,
 if it looks in that very moment, exits 4 and must be started again).
 
+A running producer takes edits of paused tables by HTTP: PATCH and DELETE /bookmarks
+(docs/http.md).
+
 An edit is one transaction: all of it is written, or nothing. What has not changed
 in Lever makes no event when it is read again.`,
 		Example: `  producer bookmarks list

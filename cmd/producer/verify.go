@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -20,6 +19,7 @@ import (
 	"github.com/leverstream/leverstream/internal/pipeline"
 	"github.com/leverstream/leverstream/internal/publish"
 	"github.com/leverstream/leverstream/internal/verify"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 func newVerify() *cobra.Command {
@@ -48,14 +48,21 @@ is a loss for verify until then.
 A complete comparison reads all of Lever, as a first load does ("LEVER_RATE" is
 shared with the producer: give verify a part of it). --sample N takes N rows of
 each table at random, with their children; it does not see rows that are missing in
-the topics. --repair has the running producer read the tables that differ again, by
-a re-snapshot through HTTP_ADDR and ADMIN_TOKEN; only what differs is written.
+the topics.
 
-It exits 1 if a difference is left.`,
+--repair has the running producer read the rows that differ again, through HTTP_ADDR
+and ADMIN_TOKEN, and then looks at them once more: a request to Lever for each row,
+or for the list of its parent; only what differs is written. Rows that differ even
+then are the same for the producer and for Lever, so that the topic has lost them, or
+somebody else has written to it: they are written again, as r, and those that Lever
+does not have get a tombstone. A table of which more than 500 rows differ is read
+whole by a re-snapshot instead, and verify says so.
+
+It exits 1 if a row differed, repaired or not.`,
 		Example: `  LEVER_RATE=3 producer verify
   producer verify --sample 100 --wait 5m
   producer verify --json | jq '.differences[] | select(.verdict == "loss")'
-  HTTP_ADDR=producer:8080 ADMIN_TOKEN_FILE=/run/secrets/admin producer verify --sample 100 --repair`,
+  HTTP_ADDR=producer:8080 ADMIN_TOKEN_FILE=/run/secrets/admin producer verify --repair`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if sample < 0 || patience < 0 {
@@ -71,34 +78,39 @@ It exits 1 if a difference is left.`,
 				return err
 			}
 			vc.Sample, vc.Patience = sample, patience
-			report, err := verify.Run(cmd.Context(), vc)
-			if err != nil {
-				return err
-			}
-			if err := printReport(cmd.OutOrStdout(), report, asJSON); err != nil {
-				return err
-			}
-			if len(report.Differences) == 0 {
-				return nil
-			}
+			var notes strings.Builder // behind the report
 			if repair {
-				if err := resnapshot(cmd.Context(), c, report, cmd.ErrOrStderr()); err != nil {
+				r, err := newRepairer(c, &notes)
+				if err != nil {
 					return err
 				}
+				vc.Repair = r.repair
 			}
-			return fmt.Errorf("verify: %d rows differ", len(report.Differences))
+			report, err := verify.Run(cmd.Context(), vc)
+			if len(report.Tables) > 0 {
+				err = errors.Join(printReport(cmd.OutOrStdout(), report, asJSON), err)
+			}
+			fmt.Fprint(cmd.ErrOrStderr(), notes.String())
+			if err != nil || len(report.Differences) == 0 {
+				return err
+			}
+			return verdict(report, repair, vc.Attended)
 		},
 	}
 	cmd.Flags().IntVar(&sample, "sample", 0, "compare so many rows of each table, taken at random, with their children; 0 = all")
 	cmd.Flags().DurationVar(&patience, "wait", time.Minute, "how long rows that differ are looked at again")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON document")
-	cmd.Flags().BoolVar(&repair, "repair", false, "have the running producer read the tables that differ again")
+	cmd.Flags().BoolVar(&repair, "repair", false, "have the running producer read the rows that differ again")
 	return cmd
 }
 
 // verification connects the two sides.
 func verification(ctx context.Context, c *config.Config, log *slog.Logger) (verify.Config, error) {
 	tables := pipeline.Tables(c)
+	parents := map[string]string{}
+	for _, t := range tables {
+		parents[t.Name] = t.Parent
+	}
 	clock := cdc.NewClock()
 	api, err := pipeline.Lever(c, clock, version(), 0, log)
 	if err != nil {
@@ -124,9 +136,10 @@ func verification(ctx context.Context, c *config.Config, log *slog.Logger) (veri
 		Tables: tables, Masks: wc.Masks, Attended: attended, Logger: log,
 		Topic: func(table string) (*consume.Topic, error) { return topicOf(c, table) },
 		Behind: func(table string) bool {
+			paused := func(b offsets.Bookmark) bool { return string(b.Sections[cdc.SectionPaused]) == "true" }
 			b := entries[table].Bookmark
 			s, err := b.Snapshot()
-			return err != nil || !s.Complete || string(b.Sections[cdc.SectionPaused]) == "true"
+			return err != nil || !s.Complete || paused(b) || paused(entries[parents[table]].Bookmark)
 		},
 		Extractor: extractor.Config{
 			Lever: api, Clock: clock, Confidentiality: confidentiality, NativeCandidates: c.Lever.Candidates == "native",
@@ -134,6 +147,23 @@ func verification(ctx context.Context, c *config.Config, log *slog.Logger) (veri
 			Overlap: c.Lever.Overlap, Rate: c.Lever.Rate, Concurrency: c.Lever.Concurrency, Logger: log,
 		},
 	}, nil
+}
+
+// verdict is the error of a report that has differences.
+func verdict(r verify.Report, repair, attended bool) error {
+	repaired := 0
+	for _, d := range r.Differences {
+		if d.Repaired {
+			repaired++
+		}
+	}
+	switch {
+	case repair && !attended:
+		return fmt.Errorf("verify: %d rows differ; none was repaired, because no producer replicates the account", len(r.Differences))
+	case repair:
+		return fmt.Errorf("verify: %d rows differed, %d of them were repaired", len(r.Differences), repaired)
+	}
+	return fmt.Errorf("verify: %d rows differ", len(r.Differences))
 }
 
 func printReport(out io.Writer, r verify.Report, asJSON bool) error {
@@ -149,41 +179,11 @@ func printReport(out io.Writer, r verify.Report, asJSON bool) error {
 		if i == 0 {
 			fmt.Fprintln(w, "\nTABLE\tKEY\tVERDICT\tDIFFERENCE")
 		}
-		fmt.Fprintln(w, strings.TrimRight(fmt.Sprintf("%s\t%s\t%s\t%s %s", d.Table, d.Key, d.Verdict, d.What, strings.Join(d.Fields, ", ")), " "))
+		line := strings.TrimRight(fmt.Sprintf("%s\t%s\t%s\t%s %s", d.Table, d.Key, d.Verdict, d.What, strings.Join(d.Fields, ", ")), " ")
+		if d.Repaired {
+			line += " (repaired)"
+		}
+		fmt.Fprintln(w, line)
 	}
 	return w.Flush()
-}
-
-// resnapshot asks the running producer to read the tables that differ again.
-func resnapshot(ctx context.Context, c *config.Config, r verify.Report, out io.Writer) error {
-	if c.Program.HTTPAddr == "" {
-		return usageError{errors.New("HTTP_ADDR is off: --repair needs the address of the running producer")}
-	}
-	token, err := c.Program.AdminToken.Read()
-	if err != nil {
-		return err
-	}
-	client := &http.Client{Timeout: 30 * time.Second}
-	for _, t := range r.Tables {
-		if t.Different == 0 {
-			continue
-		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+string(c.Program.HTTPAddr)+"/tables/"+t.Table+"/resnapshot", nil)
-		if err != nil {
-			return fmt.Errorf("repair: %w", err)
-		}
-		if token != "" {
-			req.Header.Set("Authorization", "Bearer "+token)
-		}
-		resp, err := client.Do(req)
-		if err != nil {
-			return fmt.Errorf("repair: ask the producer at HTTP_ADDR=%s: %w", c.Program.HTTPAddr, err)
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode >= 300 {
-			return fmt.Errorf("repair: the producer at HTTP_ADDR=%s answers %s for table %s; check ADMIN_TOKEN, and that it replicates the account", c.Program.HTTPAddr, resp.Status, t.Table)
-		}
-		fmt.Fprintf(out, "%s: read again by the running producer; verify once more when its snapshot is complete\n", t.Table)
-	}
-	return nil
 }

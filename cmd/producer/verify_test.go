@@ -2,15 +2,22 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/leverstream/leverstream/extractor"
+	"github.com/leverstream/leverstream/internal/kafkatest"
 	"github.com/leverstream/leverstream/internal/sandbox"
 )
 
@@ -94,6 +101,102 @@ func TestVerifyTellsALossFromALagAndHasItRepaired(t *testing.T) {
 	}
 	producer.signal(syscall.SIGTERM)
 	producer.exits(exitDone, 20*time.Second)
+}
+
+// A topic that has lost rows, and holds some that it should not, is repaired row by row:
+// about a request for each, and no event but theirs.
+func TestVerifyRepairsRowByRow(t *testing.T) {
+	s := newStation(t, sandbox.Options{Opportunities: 60, Seed: 84})
+	maps.Copy(s.env, map[string]string{"SWEEP_INTERVAL": "0", "POLL_INTERVAL": "1h", "REFRESH_INTERVAL": "1h"})
+	s.does(exitDone, "run", "--once")
+	read := func(table string) []kafkatest.Record {
+		return s.c.Read(t, s.env["KAFKA_TOPIC_PREFIX"]+"."+table)
+	}
+	// Rows of three kinds of tables: a single object, a list of a parent, a list with no single objects.
+	tables := []string{"postings", "opportunity_resumes", "sources"}
+	lost, ghosts := map[string]string{}, map[string]string{}
+	client := s.c.Client(t)
+	for _, table := range tables {
+		records := read(table)
+		lost[table], ghosts[table] = records[0].Key, records[1].Key+"x"
+		plant := func(key, value []byte) {
+			record := &kgo.Record{Topic: s.env["KAFKA_TOPIC_PREFIX"] + "." + table, Key: key, Value: value}
+			if err := client.ProduceSync(t.Context(), record).FirstErr(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		plant(records[0].RawKey, nil)
+		// The key with one more letter: five bytes of the registry's, a length, the text.
+		key := slices.Clone(records[1].RawKey[:5])
+		key = binary.AppendVarint(key, int64(len(ghosts[table])))
+		plant(append(key, ghosts[table]...), records[1].RawValue)
+	}
+	s.env["HTTP_ADDR"], s.env["ADMIN_TOKEN"] = freePort(t), "admin-secret"
+	producer := start(t, s.env, "run")
+	producer.says("owner of the account", time.Minute)
+	p := start(t, s.env, "verify", "--wait", "1s")
+	p.exits(exitFailed, time.Minute)
+	if out := p.out.String(); strings.Count(out, "loss") != 6 {
+		t.Fatal(out)
+	}
+	size := func() (n map[string]int) {
+		n = map[string]int{}
+		for _, table := range extractor.Tables() {
+			n[table.Name] = len(read(table.Name))
+		}
+		return n
+	}
+	before := size()
+	p = start(t, s.env, "verify", "--wait", "1s", "--repair")
+	p.exits(exitFailed, time.Minute)
+	if out := p.out.String(); strings.Count(out, "(repaired)") != 6 || !strings.Contains(out, "6 rows differed, 6 of them were repaired") {
+		t.Error(out)
+	}
+	s.does(exitDone, "verify", "--wait", "1s")
+	for table, n := range size() {
+		want := 0
+		if slices.Contains(tables, table) {
+			want = 2 // a row, and a tombstone
+		}
+		if n-before[table] != want {
+			t.Errorf("%s: %d records were written, want %d", table, n-before[table], want)
+		}
+	}
+	// The producer's own requests for single rows: twice two of postings, two lists for each
+	// resume and two more to confirm that one does not exist.
+	var status struct {
+		Requests struct {
+			Endpoints map[string]int64 `json:"endpoints"`
+		} `json:"requests"`
+	}
+	if err := json.Unmarshal([]byte(s.get("/status")), &status); err != nil {
+		t.Fatal(err)
+	}
+	e := status.Requests.Endpoints
+	if e["/postings/:id"] != 4 || e["/opportunities/:id/resumes"] > 6 || e["/sources"] > 5 || e["/opportunities"] != 1 {
+		t.Errorf("requests to Lever: %v", e)
+	}
+	producer.signal(syscall.SIGTERM)
+	producer.exits(exitDone, 20*time.Second)
+}
+
+// get asks the running producer.
+func (s *station) get(path string) string {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, "http://"+s.env["HTTP_ADDR"]+path, nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(body)
 }
 
 func TestVerifySeesRowsOfOneSideOnly(t *testing.T) {

@@ -244,3 +244,42 @@ func importSinger(read map[string]time.Time) (Edit, []string, error) {
 		return out, nil
 	}, notes, nil
 }
+
+// Check says whether a running producer can go on from the bookmark.
+func Check(table string, b offsets.Bookmark) error {
+	if err := Known(table); err != nil {
+		return err
+	}
+	if err := checkSections(b); err != nil {
+		return fmt.Errorf("table %s: %w", table, err)
+	}
+	if paused, there := b.Sections[cdc.SectionPaused]; there && string(paused) != "true" {
+		return fmt.Errorf("table %s: paused is not changed with the bookmark; POST /tables/%s/resume", table, table)
+	}
+	return nil
+}
+
+// Changes returns what makes of a table's bookmark as it is now the next one, which was
+// checked before; nil resets it. A running producer keeps what is not a matter of how far
+// the table was read: lsn, incarnation, whether it is paused, what the delete guard has
+// counted. rows is the number of the table's rows that are known.
+func Changes(table string, now offsets.Bookmark, next *offsets.Bookmark, rows int64) ([]cdc.Change, error) {
+	if next == nil {
+		return extractor.Reset(table, slices.Sorted(maps.Keys(now.Sections)), rows), nil
+	}
+	if next.Incarnation != nil && (now.Incarnation == nil || *next.Incarnation != *now.Incarnation) {
+		return nil, fmt.Errorf("table %s: the incarnation says what the topic holds, and cannot be set while the producer runs; leave it out, and POST /tables/%s/resnapshot?all=true to have all rows written again", table, table)
+	}
+	var out []cdc.Change
+	for _, name := range slices.Sorted(maps.Keys(now.Sections)) {
+		if _, stays := next.Sections[name]; !stays && !extractor.Keeps(name) {
+			out = append(out, cdc.Change{Table: table, Section: name})
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(next.Sections)) {
+		if name != cdc.SectionPaused {
+			out = append(out, cdc.Change{Table: table, Section: name, Value: next.Sections[name]})
+		}
+	}
+	return out, nil
+}

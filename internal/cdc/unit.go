@@ -28,6 +28,10 @@ type Unit struct {
 	ReadAt time.Time
 	// Changes are applied to the bookmarks in the same transaction.
 	Changes []Change
+	// Write names rows that somebody found to be wrong in their topic: what Lever says of
+	// them is written although it was emitted before. One that is gone, and that nobody
+	// knows to have been emitted, gets a tombstone.
+	Write []Ref
 }
 
 // Gone names a row that Lever no longer serves.

@@ -189,6 +189,40 @@ func TestAnOlderReadNeverOverwritesANewerOne(t *testing.T) {
 	b.expect("a deletion older than the row", []string{"again opportunities o1"}, deletion)
 }
 
+// What a topic has lost is written again, if somebody asks for it by name, and nothing
+// beside it.
+func TestRowsAreWrittenAgainOnRequest(t *testing.T) {
+	b := newBench(t)
+	b.commit(b.unit(b.opportunity("o1", `,"name":"A"`), b.opportunity("o2", "")), list(b.unit(b.offer("f1", "o1", ""), b.offer("f2", "o1", "")), "o1"))
+	wanting := func(u *cdc.Unit, table string, keys ...string) *cdc.Unit {
+		for _, key := range keys {
+			u.Write = append(u.Write, cdc.Ref{Table: table, Key: key})
+		}
+		return u
+	}
+	follow := b.rows[cdc.Ref{Table: "opportunities", Key: "o1"}].FollowLSN
+	g := b.expect("equal", []string{"r opportunities o1"}, wanting(b.unit(b.opportunity("o1", `,"name":"A"`), b.opportunity("o2", "")), "opportunities", "o1"))
+	if e := g.Events[0]; e.Snapshot != "incremental" || e.Before != nil {
+		t.Errorf("%+v", e)
+	}
+	if r := b.rows[cdc.Ref{Table: "opportunities", Key: "o1"}]; r.FollowLSN != follow || r.LSN != b.lsn {
+		t.Errorf("its children would be read again: %d, was %d", r.FollowLSN, follow)
+	}
+	b.expect("changed", []string{"u opportunities o1"}, wanting(b.unit(b.opportunity("o1", `,"name":"B"`)), "opportunities", "o1"))
+	b.expect("one of a list", []string{"r opportunity_offers f2"}, wanting(list(b.unit(b.offer("f1", "o1", ""), b.offer("f2", "o1", "")), "o1"), "opportunity_offers", "f2"))
+	b.expect("known and gone", []string{"d opportunities o2"}, wanting(gone(b.unit(), "opportunities", "o2", ""), "opportunities", "o2"))
+	g = b.expect("gone, and never known", []string{"d opportunities o3"}, wanting(gone(b.unit(), "opportunities", "o3", ""), "opportunities", "o3"))
+	if g.Events[0].Before != nil {
+		t.Error("a row that nobody knows has no before")
+	}
+	b.expect("gone, and nobody asked", nil, gone(b.unit(), "opportunities", "o4", ""))
+	older := wanting(gone(b.unit(), "opportunity_offers", "f9", "o1"), "opportunity_offers", "f9")
+	b.commit(list(b.unit(b.offer("f9", "o1", "")), "o1"))
+	b.expect("an older read", []string{"again opportunity_offers f9"}, older)
+	b.expect("the list shows it after all", []string{"c opportunity_offers f8"},
+		wanting(gone(list(b.unit(b.offer("f1", "o1", ""), b.offer("f2", "o1", ""), b.offer("f9", "o1", ""), b.offer("f8", "o1", "")), "o1"), "opportunity_offers", "f8", "o1"), "opportunity_offers", "f8"))
+}
+
 func TestMemoryForgetsWhatNoRequestCanBeOlderThan(t *testing.T) {
 	b := newBench(t)
 	read := b.clock.Begin()

@@ -54,7 +54,7 @@ func (t *Table) blanked(rec *state.Record) (*state.Record, error) {
 }
 
 // Event is a change of one row. The writer encodes it, and follows a Delete with a
-// tombstone.
+// tombstone. A Delete without the row as it was is the tombstone alone.
 type Event struct {
 	Table *Table
 	Key   string
@@ -229,6 +229,14 @@ func (a *adding) gone(g cdc.Gone) error {
 		return err
 	}
 	if rec == nil || rec.Row == nil {
+		if slices.Contains(a.u.Write, g.Ref) && len(a.servedBy(g.Ref)) == 0 {
+			if a.memory.overtaken(g.Ref, a.u.Sent) {
+				a.again(cdc.Again{Ref: g.Ref, Parent: g.From})
+				return nil
+			}
+			a.emit(t, g.Key, avro.Delete, nil, nil, a.readAt())
+			a.memory.wrote(g.Ref, a.u.Arrived)
+		}
 		if g.From == "" {
 			a.memory.wrote(g.Ref, a.u.Arrived)
 		}

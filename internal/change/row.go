@@ -63,7 +63,7 @@ func (a *adding) row(r *cdc.Row) error {
 		if !a.letsGo(ref, rec) {
 			return a.claim(ref, rec, r.Parent)
 		}
-	} else if bytes.Equal(before, after) && !a.rewrite(t, rec) {
+	} else if bytes.Equal(before, after) && !a.rewrite(t, rec) && !slices.Contains(a.u.Write, ref) {
 		return nil
 	}
 	if a.memory.overtaken(ref, a.u.Sent) {
@@ -172,6 +172,8 @@ func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, be
 	case a.rewrite(t, rec):
 		follow = true
 		a.emit(t, ref.Key, avro.Read, nil, after, at)
+	case bytes.Equal(before, after): // its topic has lost it
+		a.emit(t, ref.Key, avro.Read, nil, after, at)
 	case private || len(before)+len(after)+overhead > t.MaxRecord:
 		a.emit(t, ref.Key, avro.Delete, before, nil, at)
 		a.emit(t, ref.Key, avro.Create, nil, after, at)
@@ -194,7 +196,9 @@ func (a *adding) write(t *Table, r *cdc.Row, ref cdc.Ref, was *state.Record, aft
 			a.result.Changed = append(a.result.Changed, ref)
 		} else {
 			rec.FollowLSN = followed
-			a.result.Touched = append(a.result.Touched, ref)
+			if !bytes.Equal(was.Row, after) {
+				a.result.Touched = append(a.result.Touched, ref)
+			}
 		}
 	}
 	a.rows.put(ref, was, rec)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -155,6 +156,11 @@ func trusted(path string) (*x509.CertPool, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the file: %w", err)
 	}
+	return authorities(path, pem)
+}
+
+// authorities returns those in the content of the file.
+func authorities(path string, pem []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("the file %s holds no certificate in PEM form", path)
@@ -170,14 +176,38 @@ func keyPair(cert, key string) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// TLSConfig returns whom to trust as the registry. The error names the variable of a
-// file that cannot be used.
-func (r Registry) TLSConfig() (*tls.Config, error) {
-	roots, err := trusted(r.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("SCHEMA_REGISTRY_CA_FILE: %w", err)
+// Trust returns a function that says whom to trust as the registry, as the file has it
+// now: always the same configuration while the file stays as it is. The error names the
+// variable of a file that cannot be used.
+func (r Registry) Trust() func() (*tls.Config, error) {
+	var (
+		mu     sync.Mutex
+		pem    []byte
+		config *tls.Config
+	)
+	return func() (*tls.Config, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		var now []byte
+		if r.CAFile != "" {
+			var err error
+			if now, err = os.ReadFile(r.CAFile); err != nil {
+				return nil, fmt.Errorf("SCHEMA_REGISTRY_CA_FILE: cannot read the file: %w", err)
+			}
+		}
+		if config != nil && bytes.Equal(now, pem) {
+			return config, nil
+		}
+		next := &tls.Config{MinVersion: tls.VersionTLS12}
+		if r.CAFile != "" {
+			var err error
+			if next.RootCAs, err = authorities(r.CAFile, now); err != nil {
+				return nil, fmt.Errorf("SCHEMA_REGISTRY_CA_FILE: %w", err)
+			}
+		}
+		pem, config = now, next
+		return config, nil
 	}
-	return &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, nil
 }
 
 // Opts returns the options of a registry client: address and credentials. The password's

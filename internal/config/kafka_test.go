@@ -156,6 +156,31 @@ func TestFilesThatRotateArePickedUp(t *testing.T) {
 	if err := connect(); err != nil {
 		t.Errorf("the replaced authority was not read: %v", err)
 	}
+	// The client's own certificate, and a password.
+	for range 2 {
+		next, nextKey := certificate(t)
+		copyFile(next, cert)
+		copyFile(nextKey, key)
+		pair, err := tls.LoadX509KeyPair(cert, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now, err := c.Kafka.tls(); err != nil || !slices.Equal(now.Certificates[0].Certificate[0], pair.Certificate[0]) {
+			t.Errorf("the replaced certificate was not read: %v", err)
+		}
+	}
+	plain, err := Kafka{SASLMechanism: "PLAIN", SASLUsername: "u", SASLPassword: FileSecret(token)}.sasl()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"old", "new"} {
+		if err := os.WriteFile(token, []byte(want), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, first, err := plain.Authenticate(t.Context(), "a:9092"); err != nil || !strings.HasSuffix(string(first), want) {
+			t.Errorf("the replaced password was not read: %v", err)
+		}
+	}
 	for _, want := range []string{"first", "second"} {
 		if err := os.WriteFile(token, []byte(want), 0o600); err != nil {
 			t.Fatal(err)
@@ -209,11 +234,27 @@ func TestRegistryOptionsCarryTheConfiguration(t *testing.T) {
 	if got := cl.OptValue(sr.URLs).([]string); !slices.Equal(got, []string{"https://registry/path"}) {
 		t.Errorf("URLs %v", got)
 	}
-	if trust, err := c.Registry.TLSConfig(); err != nil || trust.RootCAs == nil {
-		t.Errorf("TLS %v, %v", trust, err)
+	trust := c.Registry.Trust()
+	now, err := trust()
+	if err != nil || now.RootCAs == nil {
+		t.Errorf("TLS %v, %v", now, err)
+	}
+	if again, err := trust(); err != nil || again != now {
+		t.Errorf("another configuration for the same file: %v", err)
+	}
+	other, _ := certificate(t)
+	text, err := os.ReadFile(other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(cert, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := trust(); err != nil || after == now || after.RootCAs.Equal(now.RootCAs) {
+		t.Errorf("the replaced authority was not read: %v", err)
 	}
 	c.Registry.CAFile = "/none/ca.pem"
-	if _, err := c.Registry.TLSConfig(); err == nil || !strings.Contains(err.Error(), "SCHEMA_REGISTRY_CA_FILE") {
+	if _, err := c.Registry.Trust()(); err == nil || !strings.Contains(err.Error(), "SCHEMA_REGISTRY_CA_FILE") {
 		t.Errorf("got %v", err)
 	}
 }

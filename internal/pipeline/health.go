@@ -131,6 +131,8 @@ type Status struct {
 	StateBytes int64 `json:"state_bytes"`
 	// SweepSeconds is the effective time of one pass of the sweep; 0 if there is none.
 	SweepSeconds float64 `json:"sweep_interval_seconds"`
+	// Rereads are the rows that somebody wants to have read again.
+	Rereads extractor.RereadStatus `json:"rereads"`
 }
 
 // Snapshot returns what the pipeline is doing.
@@ -144,6 +146,7 @@ func (p *Pipeline) Snapshot() Status {
 	s.Owner, s.Topics = p.stats.Ownership(), p.stats.Tables()
 	s.Requests = p.lever.Stats()
 	s.SweepSeconds = p.status.SweepInterval().Seconds()
+	s.Rereads = p.rereads.Status()
 	p.looking.RLock()
 	defer p.looking.RUnlock()
 	if p.writer == nil {

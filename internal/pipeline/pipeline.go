@@ -55,6 +55,7 @@ type Pipeline struct {
 	lever   *lever.Client
 	clock   *cdc.Clock
 	status  *extractor.Status
+	rereads *extractor.Rereads
 	totals  totals
 	started time.Time
 	edits   chan edit
@@ -76,7 +77,7 @@ type Pipeline struct {
 func New(c config.Config, o Options) (*Pipeline, error) {
 	p := &Pipeline{c: c, o: o, edits: make(chan edit), clock: cdc.NewClock(), phase: "starting", beat: time.Now(), started: time.Now()}
 	p.tables = Tables(&c)
-	p.status = extractor.NewStatus(p.tables)
+	p.status, p.rereads = extractor.NewStatus(p.tables), extractor.NewRereads()
 	p.stats = publish.NewStats(p.tables, func(table string) string { return string(c.Kafka.TopicPrefix) + "." + table })
 	var err error
 	p.lever, err = Lever(&c, p.clock, o.Version, o.Attempts, o.Logger)

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/leverstream/leverstream/extractor"
+	"github.com/leverstream/leverstream/internal/bookmarks"
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/publish"
 	"github.com/leverstream/leverstream/offsets"
@@ -22,10 +24,27 @@ var (
 	ErrNotRunning = errors.New("this producer does not replicate the account at the moment; see /readyz")
 )
 
+// A RequestError says that something cannot be done as it was asked for.
+type RequestError struct {
+	// Conflict says that it can be done, but not in the state in which things are.
+	Conflict bool
+	text     string
+}
+
+func (e *RequestError) Error() string { return e.text }
+
+func refused(format string, args ...any) error {
+	return &RequestError{text: fmt.Sprintf(format, args...)}
+}
+
+func conflict(format string, args ...any) error {
+	return &RequestError{Conflict: true, text: fmt.Sprintf(format, args...)}
+}
+
 // An edit is a change of bookmarks that an operator asked for. It is committed while
 // nothing reads from Lever, so that no scan under way overwrites it.
 type edit struct {
-	changes func(w *publish.Writer) []cdc.Change
+	changes func(w *publish.Writer) ([]cdc.Change, error)
 	done    chan error
 }
 
@@ -41,21 +60,74 @@ func (p *Pipeline) Resume(ctx context.Context, table string) error {
 }
 
 func (p *Pipeline) setPaused(ctx context.Context, action, table string, value json.RawMessage) error {
-	return p.edit(ctx, action, table, func(*publish.Writer) []cdc.Change {
-		return []cdc.Change{{Table: table, Section: cdc.SectionPaused, Value: value}}
+	if err := p.steerable(table); err != nil {
+		return err
+	}
+	return p.edit(ctx, action, table, func(*publish.Writer) ([]cdc.Change, error) {
+		return []cdc.Change{{Table: table, Section: cdc.SectionPaused, Value: value}}, nil
 	})
 }
 
 // Resnapshot reads a table again from its beginning while changes go on being followed.
 // Only what differs is written, or all rows if all is true (see extractor.Resnapshot).
 func (p *Pipeline) Resnapshot(ctx context.Context, table string, all bool) error {
-	return p.edit(ctx, "resnapshot", table, func(w *publish.Writer) []cdc.Change {
+	if err := p.steerable(table); err != nil {
+		return err
+	}
+	return p.edit(ctx, "resnapshot", table, func(w *publish.Writer) ([]cdc.Change, error) {
 		kind := cdc.SnapshotIncremental
 		if all {
 			kind = cdc.SnapshotAll
 		}
-		return extractor.Resnapshot(table, kind, w.LSN())
+		return extractor.Resnapshot(table, kind, w.LSN()), nil
 	})
+}
+
+// SetBookmarks replaces the bookmarks of tables that are paused, all in one transaction;
+// nil resets one. Resumed, the tables are read from there; what is known and has not
+// changed makes no event.
+func (p *Pipeline) SetBookmarks(ctx context.Context, next map[string]*offsets.Bookmark) error {
+	tables := slices.Sorted(maps.Keys(next))
+	if len(tables) == 0 {
+		return refused("no bookmarks are named")
+	}
+	for _, table := range tables {
+		if err := p.steerable(table); err != nil {
+			return err
+		}
+		if b := next[table]; b != nil {
+			if err := bookmarks.Check(table, *b); err != nil {
+				return refused("%s", err.Error())
+			}
+		}
+	}
+	changes := func(w *publish.Writer) (out []cdc.Change, err error) {
+		paused := p.pausedNow(w)
+		running := slices.DeleteFunc(slices.Clone(tables), func(t string) bool { return paused[t] })
+		if len(running) > 0 {
+			return nil, conflict("a bookmark can be set only while its table is paused; POST /tables/{table}/pause first for: %s", strings.Join(running, ", "))
+		}
+		rows := w.Counts()
+		for _, table := range tables {
+			c, err := bookmarks.Changes(table, w.Bookmark(table), next[table], rows[table])
+			if err != nil {
+				return nil, refused("%s", err.Error())
+			}
+			out = append(out, c...)
+		}
+		return out, nil
+	}
+	// What cannot be done is to disturb nobody.
+	p.looking.RLock()
+	var err error
+	if p.writer != nil {
+		_, err = changes(p.writer)
+	}
+	p.looking.RUnlock()
+	if err != nil {
+		return err
+	}
+	return p.edit(ctx, "set bookmarks", strings.Join(tables, ","), changes)
 }
 
 // Bookmarks returns the committed bookmarks, by table.
@@ -77,14 +149,19 @@ func (p *Pipeline) Selected(table string) bool {
 	return slices.ContainsFunc(p.tables, func(t cdc.Table) bool { return t.Name == table })
 }
 
-// edit has the changes committed. It returns when they are; action names it in the log.
-func (p *Pipeline) edit(ctx context.Context, action, table string, changes func(w *publish.Writer) []cdc.Change) error {
+// steerable says whether the table can be steered in this process, now.
+func (p *Pipeline) steerable(table string) error {
 	if !p.Selected(table) {
 		return fmt.Errorf("%q %w: %s", table, ErrUnknownTable, strings.Join(names(p.tables), ", "))
 	}
 	if p.o.Once || p.Ready() != nil {
 		return ErrNotRunning
 	}
+	return nil
+}
+
+// edit has the changes committed. It returns when they are; action names it in the log.
+func (p *Pipeline) edit(ctx context.Context, action, table string, changes func(w *publish.Writer) ([]cdc.Change, error)) error {
 	e := edit{changes: changes, done: make(chan error, 1)}
 	select {
 	case p.edits <- e:
@@ -138,11 +215,16 @@ func (p *Pipeline) extract(ctx context.Context, w *publish.Writer, confidentiali
 		case change := <-p.edits:
 			stop()
 			err := <-ended
+			var changes []cdc.Change
+			var wrong *RequestError
 			if err == nil {
-				err = commit(ctx, w, change.changes(w))
+				changes, err = change.changes(w)
+			}
+			if err == nil {
+				err = commit(ctx, w, changes)
 			}
 			change.done <- err
-			if err != nil {
+			if err != nil && !errors.As(err, &wrong) {
 				return err
 			}
 		}
@@ -165,6 +247,15 @@ func commit(ctx context.Context, w *publish.Writer, changes []cdc.Change) error 
 
 // running returns the tables that are not paused, and whose parent is not either.
 func (p *Pipeline) running(w *publish.Writer) []cdc.Table {
+	paused := p.pausedNow(w)
+	for table, is := range paused {
+		p.status.SetPaused(table, is)
+	}
+	return slices.DeleteFunc(slices.Clone(p.tables), func(t cdc.Table) bool { return paused[t.Name] })
+}
+
+// pausedNow says which tables are paused, or under one that is.
+func (p *Pipeline) pausedNow(w *publish.Writer) map[string]bool {
 	paused := map[string]bool{}
 	for _, t := range p.tables {
 		var is bool
@@ -172,9 +263,8 @@ func (p *Pipeline) running(w *publish.Writer) []cdc.Table {
 			is = json.Unmarshal(raw, &is) == nil && is
 		}
 		paused[t.Name] = is || paused[t.Parent]
-		p.status.SetPaused(t.Name, paused[t.Name])
 	}
-	return slices.DeleteFunc(slices.Clone(p.tables), func(t cdc.Table) bool { return paused[t.Name] })
+	return paused
 }
 
 func (p *Pipeline) extractor(w *publish.Writer, tables []cdc.Table, confidentiality string) (*extractor.Extractor, error) {
@@ -184,6 +274,6 @@ func (p *Pipeline) extractor(w *publish.Writer, tables []cdc.Table, confidential
 		NativeCandidates: c.Candidates == native, Confidentiality: confidentiality, ExcludeConfidential: c.Confidential == "exclude", StartDate: c.StartDate.Time,
 		PollInterval: c.PollInterval, RefreshInterval: c.RefreshInterval, SweepInterval: c.SweepInterval, Overlap: c.Overlap,
 		DeleteGuard: float64(c.DeleteGuard), Rate: c.Rate, Concurrency: c.Concurrency,
-		Logger: p.o.Logger, Status: p.status,
+		Logger: p.o.Logger, Status: p.status, Rereads: p.rereads,
 	})
 }

@@ -47,11 +47,11 @@ func Registry(c *config.Config, log *slog.Logger) (*avro.Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	tls, err := c.Registry.TLSConfig()
-	if err != nil {
+	trust := c.Registry.Trust()
+	if _, err := trust(); err != nil {
 		return nil, err
 	}
-	return avro.NewRegistry(c.Registry.Register, log, tls, opts...)
+	return avro.NewRegistry(c.Registry.Register, log, trust, opts...)
 }
 
 // Masks returns the rules by which fields are left out or hashed.

@@ -47,8 +47,9 @@ func (t *transaction) build(g *change.Group, bookmarks map[string]offsets.Bookma
 		e := &g.Events[i]
 		topic := c.Topic(e.Table.Name)
 		key := e.Table.Codec.AppendKey(nil, e.Key)
-		value := e.Table.Codec.AppendEvent(nil, e.Event)
-		t.add(topic, key, value)
+		if e.Op != avro.Delete || e.Before != nil {
+			t.add(topic, key, e.Table.Codec.AppendEvent(nil, e.Event))
+		}
 		if e.Op == avro.Delete {
 			t.add(topic, key, nil)
 		}

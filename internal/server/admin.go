@@ -1,14 +1,22 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"mime"
 	"net"
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/leverstream/leverstream/internal/pipeline"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 // Steering changes what the program does. Errors are shown to whoever asked.
@@ -18,6 +26,11 @@ type Steering interface {
 	Resume(ctx context.Context, table string) error
 	// Resnapshot reads a table again; with all, every row is written again.
 	Resnapshot(ctx context.Context, table string, all bool) error
+	// Reread has single rows of a table read again; with write they are written although
+	// they have not changed.
+	Reread(ctx context.Context, table string, rows []pipeline.RowKey, write bool) (pipeline.Queued, error)
+	// SetBookmarks replaces bookmarks of paused tables, in one transaction; nil resets one.
+	SetBookmarks(ctx context.Context, next map[string]*offsets.Bookmark) error
 	// Selected says whether there is such a table.
 	Selected(table string) bool
 }
@@ -43,6 +56,7 @@ func refuse(w http.ResponseWriter, status int, message string) {
 func admin(mux *http.ServeMux, c Config) {
 	s := c.Steering
 	handle := func(action, done string, do func(r *http.Request, table string) error) {
+		onlyBy(mux, "/tables/{table}/"+action, http.MethodPost)
 		mux.Handle("POST /tables/{table}/"+action, authorised(c, func(w http.ResponseWriter, r *http.Request) {
 			table := r.PathValue("table")
 			if !s.Selected(table) {
@@ -55,17 +69,11 @@ func admin(mux *http.ServeMux, c Config) {
 			}
 			ctx, cancel := context.WithTimeout(r.Context(), steeringTimeout)
 			defer cancel()
-			switch err := do(r.WithContext(ctx), table); {
-			case errors.Is(err, context.DeadlineExceeded):
-				refuse(w, http.StatusGatewayTimeout, action+" "+table+": not committed within "+steeringTimeout.String()+", but perhaps later; see /status, and ask again: doing it twice does no harm")
-			case err != nil:
-				refuse(w, http.StatusServiceUnavailable, action+" "+table+": "+err.Error())
-			default:
-				answerJSON(w, http.StatusOK, struct {
-					Table string `json:"table"`
-					Done  string `json:"done"`
-				}{table, done})
+			if err := do(r.WithContext(ctx), table); err != nil {
+				failed(w, action+" "+table, err)
+				return
 			}
+			answerJSON(w, http.StatusOK, tableDone{table, done})
 		}))
 	}
 	handle("pause", "paused", func(r *http.Request, table string) error { return s.Pause(r.Context(), table) })
@@ -73,6 +81,100 @@ func admin(mux *http.ServeMux, c Config) {
 	handle("resnapshot", "the snapshot begins again", func(r *http.Request, table string) error {
 		return s.Resnapshot(r.Context(), table, r.URL.Query().Get("all") == "true")
 	})
+	mux.Handle("POST /tables/{table}/reread", authorised(c, reread(s)))
+	onlyBy(mux, "/tables/{table}/reread", http.MethodPost)
+}
+
+// onlyBy answers requests of a path by any method that nobody else takes.
+func onlyBy(mux *http.ServeMux, path string, methods ...string) {
+	allowed := strings.Join(methods, ", ")
+	mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Allow", allowed)
+		refuse(w, http.StatusMethodNotAllowed, r.URL.Path+" is taken by "+allowed+" only")
+	})
+}
+
+// reread has single rows of a table read again.
+func reread(s Steering) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		table := r.PathValue("table")
+		if !s.Selected(table) {
+			refuse(w, http.StatusNotFound, "reread: "+noSuchTable)
+			return
+		}
+		if err := onlyAll(r); err != nil {
+			refuse(w, http.StatusBadRequest, "reread "+table+": "+err.Error())
+			return
+		}
+		var asked struct {
+			Rows  []pipeline.RowKey `json:"rows"`
+			Write bool              `json:"write"`
+		}
+		text, ok := readBody(w, r, "reread "+table)
+		if !ok {
+			return
+		}
+		dec := json.NewDecoder(bytes.NewReader(text))
+		dec.DisallowUnknownFields()
+		err := dec.Decode(&asked)
+		if _, more := dec.Token(); err == nil && !errors.Is(more, io.EOF) {
+			err = errors.New("something follows the JSON object")
+		}
+		if err != nil {
+			refuse(w, http.StatusBadRequest, "reread "+table+": the body is not "+`{"rows":[{"key":"…","parent":"…"}],"write":false}`+": "+err.Error())
+			return
+		}
+		queued, err := s.Reread(r.Context(), table, asked.Rows, asked.Write)
+		if err != nil {
+			failed(w, "reread "+table, err)
+			return
+		}
+		answerJSON(w, http.StatusAccepted, struct {
+			tableDone
+			pipeline.Queued
+		}{tableDone{table, "queued; GET /status says under rereads what became of it"}, queued})
+	}
+}
+
+// readBody reads a body of JSON. If there is none, it has answered.
+func readBody(w http.ResponseWriter, r *http.Request, what string) (text []byte, ok bool) {
+	// A form of another site's page can send anything but this type.
+	if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
+		refuse(w, http.StatusUnsupportedMediaType, what+": the body must be JSON and say so, with the header Content-Type: application/json")
+		return nil, false
+	}
+	text, err := io.ReadAll(r.Body)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("%s: the body is larger than %d KiB; send it in parts", what, large.Limit>>10))
+		return nil, false
+	case err != nil:
+		refuse(w, http.StatusBadRequest, what+": the body did not arrive in time")
+		return nil, false
+	}
+	return text, true
+}
+
+// tableDone is the body of an answer that says yes.
+type tableDone struct {
+	Table string `json:"table"`
+	Done  string `json:"done"`
+}
+
+// failed says why something was not done.
+func failed(w http.ResponseWriter, what string, err error) {
+	var wrong *pipeline.RequestError
+	switch {
+	case errors.As(err, &wrong) && wrong.Conflict:
+		refuse(w, http.StatusConflict, what+": "+err.Error())
+	case errors.As(err, &wrong):
+		refuse(w, http.StatusBadRequest, what+": "+err.Error())
+	case errors.Is(err, context.DeadlineExceeded):
+		refuse(w, http.StatusGatewayTimeout, what+": not committed within "+steeringTimeout.String()+", but perhaps later; see /status, and ask again: doing it twice does no harm")
+	default:
+		refuse(w, http.StatusServiceUnavailable, what+": "+err.Error())
+	}
 }
 
 // onlyAll refuses parameters that nobody would look at: all=true or false of resnapshot

@@ -144,11 +144,15 @@ func TestThePageCanBeReadEverywhere(t *testing.T) {
 	}))
 	defer server.Close()
 	ctx, complaints := browser(t, strings.TrimPrefix(server.URL, "http://"))
+	scenes := map[string]*fake{"loading": loading()}
 	for _, troubled := range []int{0, 1, 16} {
-		source = scene(troubled)
+		scenes[fmt.Sprintf("%d-in-trouble", troubled)] = scene(troubled)
+	}
+	for what, shown := range scenes {
+		source = shown
 		for _, scheme := range []string{"light", "dark"} {
 			for _, width := range []int64{360, 1280} {
-				name := fmt.Sprintf("%d-in-trouble-%s-%d", troubled, scheme, width)
+				name := fmt.Sprintf("%s-%s-%d", what, scheme, width)
 				look(ctx, t, server.URL+"/", scheme, width)
 				if wide := get(ctx, t, chromedp.Evaluate[int64]("document.documentElement.scrollWidth")); wide > width {
 					t.Errorf("%s: %d pixels wide, it must be scrolled sideways", name, wide)

@@ -58,7 +58,7 @@ type (
 	load    struct{ Percent, Text string }
 	fact    struct{ Name, Value string }
 	problem struct{ Class, Subject, What, Since, Error, Advice string }
-	row     struct{ Name, Class, Phase, Rows, Freshness, FreshClass, LastEvent, Events string }
+	row     struct{ Name, Class, Phase, Rows, Load, Share, Freshness, FreshClass, LastEvent, Events string }
 	class   struct{ Name, Share, Waiting, Total string }
 )
 
@@ -129,11 +129,15 @@ func newLoad(p pipeline.Progress) *load {
 	if p.ListsKnown > 0 {
 		percent = min(100*p.ListsRead/p.ListsKnown, 99)
 	}
-	return &load{
+	l := &load{
 		Percent: strconv.FormatInt(percent, 10),
 		Text: fmt.Sprintf("%d %%: %d of %d tables complete, %s of %s lists under opportunities read",
 			percent, p.TablesComplete, p.Tables, count(p.ListsRead), count(p.ListsKnown)),
 	}
+	if !p.ParentsComplete {
+		l.Text += " (more are being found)"
+	}
+	return l
 }
 
 func facts(s pipeline.Status) []fact {
@@ -215,6 +219,10 @@ func newRow(t extractor.TableStatus, w publish.TableStats, now time.Time) row {
 		Name: t.Table, Class: phaseClass(t.Phase), Phase: string(t.Phase), Rows: count(t.Known),
 		Freshness: "not yet complete", LastEvent: ago(now, w.LastEvent),
 	}
+	if t.Load != nil {
+		r.Load, r.Share = loadText(t.Load)
+		r.Freshness = ""
+	}
 	if !t.AsOf.IsZero() {
 		r.Freshness = age(seconds(t.Staleness)) + " (up to " + age(seconds(t.Bound)) + ")"
 	}
@@ -229,6 +237,28 @@ func newRow(t extractor.TableStatus, w publish.TableStats, now time.Time) row {
 	}
 	r.Events = strings.Join(events, ", ")
 	return r
+}
+
+// loadText says how far a snapshot is, and how many percent if that is known.
+func loadText(l *extractor.Load) (text, percent string) {
+	switch {
+	case l.ListsKnown > 0:
+		text = fmt.Sprintf("%s of %s lists read", count(l.Lists), count(l.ListsKnown))
+		if l.Share == nil {
+			text += ", more are being found"
+		}
+	case l.Expected > 0:
+		text = fmt.Sprintf("%s of about %s rows read", count(l.Rows), count(l.Expected))
+	default:
+		text = count(l.Rows) + " rows so far"
+	}
+	if l.Kind != "first" {
+		text = "read again: " + text
+	}
+	if l.Share != nil {
+		percent = strconv.FormatFloat(min(100**l.Share, 99), 'f', 0, 64)
+	}
+	return text, percent
 }
 
 // requests fills in what is known of requests to Lever.

@@ -61,6 +61,26 @@ func scene(n int) *fake {
 	return &fake{status: s, progress: pipeline.Progress{Running: true, Complete: true, Tables: 16, TablesComplete: 16}}
 }
 
+// loading returns a source in the middle of its first load.
+func loading() *fake {
+	s := scene(0)
+	for i := range s.status.Tables {
+		t := &s.status.Tables[i]
+		t.Load = &extractor.Load{Kind: "first", Rows: t.Known}
+		switch {
+		case i < 4:
+			t.Load = nil
+			continue
+		case i > 9:
+			t.Load.Lists, t.Load.ListsKnown, t.Load.Share = int64(1003*i), 48211, new(float64(1003*i)/48211)
+		}
+		t.Phase, t.AsOf, t.Staleness = extractor.PhaseSnapshot, time.Time{}, 0
+	}
+	s.status.Tables[4].Load = &extractor.Load{Kind: "incremental", Rows: 12100, Expected: 35072, Share: new(0.345)}
+	s.progress = pipeline.Progress{Running: true, Tables: 16, TablesComplete: 4, ListsRead: 41_003, ListsKnown: 144_633, ParentsComplete: true}
+	return s
+}
+
 // body returns the page of a source.
 func body(t *testing.T, s Source) string {
 	t.Helper()
@@ -108,6 +128,17 @@ func TestThePageSaysWhyNothingIsReplicated(t *testing.T) {
 	s.progress = pipeline.Progress{Running: true, Tables: 16, TablesComplete: 10, ListsRead: 1200, ListsKnown: 4800}
 	if html := body(t, s); !strings.Contains(html, "25 %: 10 of 16 tables complete") || !strings.Contains(html, "1,200 of 4,800") {
 		t.Error("first load")
+	}
+	for text, l := range map[string]extractor.Load{
+		"48,211 rows so far":                                                     {Kind: "first", Rows: 48211},
+		"21 of 300 lists read, more are being found":                             {Kind: "first", Rows: 9, Lists: 21, ListsKnown: 300},
+		`120 of 300 lists read<progress max="100" value="40"`:                    {Kind: "first", Rows: 9, Lists: 120, ListsKnown: 300, Share: new(0.4)},
+		`read again: 999 of about 1,000 rows read<progress max="100" value="99"`: {Kind: "incremental", Rows: 999, Expected: 1000, Share: new(0.999)},
+	} {
+		s.status.Tables[3].Load = &l
+		if html := body(t, s); !strings.Contains(html, "<span>"+text) {
+			t.Errorf("the page does not say %q", text)
+		}
 	}
 	s = scene(0)
 	s.status.Requests.LastSent, s.status.Requests.LastGood = s.status.Now, s.status.Now.Add(-5*time.Minute)

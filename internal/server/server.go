@@ -146,11 +146,13 @@ type progress struct {
 	TablesComplete int   `json:"tables_complete"`
 	ListsRead      int64 `json:"lists_read"`
 	ListsKnown     int64 `json:"lists_known"`
+	// ParentsComplete says that no more lists will become known.
+	ParentsComplete bool `json:"parents_complete"`
 }
 
 func newStatus(s Source) status {
 	p := s.Progress()
-	return status{s.Snapshot(), progress{p.Complete, p.Tables, p.TablesComplete, p.ListsRead, p.ListsKnown}}
+	return status{s.Snapshot(), progress{p.Complete, p.Tables, p.TablesComplete, p.ListsRead, p.ListsKnown, p.ParentsComplete}}
 }
 
 // check answers 200 or 503.

@@ -44,6 +44,8 @@ type Difference struct {
 	// Fields are the names of the fields that differ.
 	Fields  []string `json:"fields,omitempty"`
 	Verdict Verdict  `json:"verdict"`
+	// Repaired says that the two sides agree after the row was read again.
+	Repaired bool `json:"repaired,omitempty"`
 }
 
 // Count is the result for one table.
@@ -80,7 +82,10 @@ type Config struct {
 	// is still being read for the first time, or is paused.
 	Attended bool
 	Behind   func(table string) bool
-	Logger   *slog.Logger
+	// Repair has the running producer read rows again and waits until it has; with write
+	// it writes them although they have not changed for it. Optional.
+	Repair func(ctx context.Context, rows []cdc.Again, write bool) error
+	Logger *slog.Logger
 }
 
 // pause is the time between two looks at rows that differ.
@@ -143,7 +148,7 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 		counts[ref.Table].Rows++
 	}
 	first := v.compare(all)
-	left := first
+	left := maps.Clone(first)
 	changing := map[cdc.Ref]bool{}
 	for deadline := time.Now().Add(v.Patience); len(left) > 0 && v.Attended && time.Now().Before(deadline); {
 		select {
@@ -188,7 +193,39 @@ func (v *verification) run(ctx context.Context) (Report, error) {
 	for _, t := range v.Tables {
 		report.Tables = append(report.Tables, *counts[t.Name])
 	}
-	return report, nil
+	return report, v.repair(ctx, &report, left)
+}
+
+// repair has the rows read again that were lost. Those that still differ then are the same
+// for the producer and for Lever: their topic has lost them, or was written to by others,
+// and they are written again.
+func (v *verification) repair(ctx context.Context, report *Report, left map[cdc.Ref]Difference) error {
+	if v.Repair == nil || !v.Attended {
+		return nil
+	}
+	maps.DeleteFunc(left, func(ref cdc.Ref, _ Difference) bool { return v.Behind(ref.Table) })
+	for _, write := range []bool{false, true} {
+		if len(left) == 0 {
+			return nil
+		}
+		if err := v.Repair(ctx, v.places(slices.SortedFunc(maps.Keys(left), byTableAndKey)), write); err != nil {
+			return err
+		}
+		if err := v.lookAgain(ctx, left); err != nil {
+			return err
+		}
+		still := v.compare(slices.Collect(maps.Keys(left)))
+		for i, d := range report.Differences {
+			ref := cdc.Ref{Table: d.Table, Key: d.Key}
+			_, was := left[ref]
+			_, is := still[ref]
+			if was && !is {
+				report.Differences[i].Repaired = true
+			}
+		}
+		left = still
+	}
+	return nil
 }
 
 func byTableAndKey(a, b cdc.Ref) int {
@@ -324,18 +361,7 @@ func (v *verification) compare(refs []cdc.Ref) map[cdc.Ref]Difference {
 
 // lookAgain reads the rows from Lever, and what has come to the topics since.
 func (v *verification) lookAgain(ctx context.Context, left map[cdc.Ref]Difference) error {
-	var rows []cdc.Again
-	for ref := range left {
-		a := cdc.Again{Ref: ref}
-		if t := v.printers[ref.Table].table; t.Parent != "" {
-			a.Parent = v.parents[ref]
-			if k, ok := v.lever.get(ref); ok {
-				a.Parent = k.parent
-			}
-		}
-		rows = append(rows, a)
-	}
-	err := v.reader.Reread(ctx, rows)
+	err := v.reader.Reread(ctx, v.places(slices.Collect(maps.Keys(left))))
 	switch {
 	case errors.Is(err, cdc.ErrUnavailable):
 		v.Logger.Warn("cannot look at rows again; trying until the patience is over", "error", err)
@@ -343,4 +369,20 @@ func (v *verification) lookAgain(ctx context.Context, left map[cdc.Ref]Differenc
 		return fmt.Errorf("read Lever: %w", err)
 	}
 	return v.readTopics(ctx)
+}
+
+// places says where the rows are to be read: under the parent that serves them or, if none
+// does, under the one that the topic names.
+func (v *verification) places(refs []cdc.Ref) []cdc.Again {
+	rows := make([]cdc.Again, len(refs))
+	for i, ref := range refs {
+		rows[i] = cdc.Again{Ref: ref}
+		if t := v.printers[ref.Table].table; t.Parent != "" {
+			rows[i].Parent = v.parents[ref]
+			if k, ok := v.lever.get(ref); ok {
+				rows[i].Parent = k.parent
+			}
+		}
+	}
+	return rows
 }
