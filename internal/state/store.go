@@ -23,8 +23,10 @@ import (
 )
 
 const (
-	cacheSize    = 16 << 20 // bytes of blocks held in memory
-	memTableSize = 8 << 20
+	// memTableSize is what is gathered in memory before it becomes a file, twice at most, and
+	// blockSize is what is held of the files.
+	memTableSize, memTables = 8 << 20, 2
+	blockSize               = 24 << 20
 	// storeVersion is part of the identity: a store of another layout is rebuilt.
 	storeVersion = 1
 )
@@ -155,7 +157,8 @@ func (s *Store) damaged(err error) error {
 
 // open opens the database.
 func (s *Store) open() error {
-	cache := pebble.NewCache(cacheSize)
+	// The database takes its memtables out of the cache.
+	cache := pebble.NewCache(blockSize + memTables*memTableSize)
 	defer cache.Unref()
 	o := &pebble.Options{
 		Cache: cache, MemTableSize: memTableSize, Logger: quiet{s.fatal},
@@ -169,7 +172,7 @@ func (s *Store) open() error {
 				}
 			},
 		},
-		MemTableStopWritesThreshold: 2, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
+		MemTableStopWritesThreshold: memTables, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
 		Cleaner: keepNoLogs{}, Comparer: comparer,
 	}
 	for i := range o.Levels {

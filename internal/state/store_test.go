@@ -392,3 +392,43 @@ func TestDamagedFilesNeverGiveAWrongAnswer(t *testing.T) {
 		}
 	}
 }
+
+// What is asked for again and again is held in memory, and whether a parent has children is
+// known without reading a file.
+func TestWhatIsReadOftenIsReadOnce(t *testing.T) {
+	s := open(t, t.TempDir())
+	records := map[cdc.Ref]*Record{}
+	for i := range 200 {
+		records[cdc.Ref{Table: "offers", Key: fmt.Sprint("o", i)}] = &Record{LSN: 1, Row: []byte("row"), Parent: fmt.Sprint("p", i)}
+	}
+	put(t, s, 1, records)
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	read := func(parents string) (misses int64) {
+		before := s.db.Metrics().BlockCache.Misses
+		v, err := s.View()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer v.Close()
+		for i := range 200 {
+			if _, _, err := v.Get("offers", fmt.Sprint("o", i)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := v.Children("offers", fmt.Sprint(parents, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return s.db.Metrics().BlockCache.Misses - before
+	}
+	read("p")
+	if n := read("p"); n > 0 {
+		t.Errorf("%d blocks were read from files once more", n)
+	}
+	before := s.db.Metrics().Filter.Hits
+	read("nobody")
+	if n := s.db.Metrics().Filter.Hits - before; n < 190 {
+		t.Errorf("the filters answered for %d of 200 parents without children", n)
+	}
+}
