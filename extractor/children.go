@@ -174,9 +174,11 @@ func (f *follower) nowAside(n int) {
 	f.e.Status.aside(f.loop(), n)
 }
 
-// otherServed says that the list of another parent can be read.
-func (f *follower) otherServed(ctx context.Context, parent string, class cdc.Class) bool {
-	return f.e.otherServed(ctx, question{f.lead, f.loop().path, cdc.Request{Class: class, Limit: f.page}}, parent)
+// try reads and commits a parent's list. broken says that it is this list that cannot be
+// read, while others can.
+func (f *follower) try(ctx context.Context, parent string, class cdc.Class, submitted func()) (broken bool, err error) {
+	q := question{f.lead, f.loop().path, cdc.Request{Class: class, Limit: f.page}}
+	return f.e.ask(ctx, q, parent, func() error { return f.one(ctx, parent, class, submitted) })
 }
 
 // run follows until ctx ends. If until is not nil, it ends when until is closed and
@@ -198,7 +200,6 @@ func (f *follower) one(ctx context.Context, parent string, class cdc.Class, subm
 	if err := f.list(ctx, u, parent, class, class == cdc.ClassSweep); err != nil {
 		return err
 	}
-	f.e.witnesses.answered(f.loop().path, parent)
 	results, err := f.e.deliver(ctx, u)
 	if err != nil {
 		return err

@@ -109,12 +109,9 @@ func (d *deletionFeed) add(ctx context.Context, u *cdc.Unit, rec map[string]any,
 			}
 			// One answer speaks for all tables. If it is gone, the feed has said so.
 			before := len(u.Gone)
-			err := d.listing.single(ctx, u, record, cdc.ClassLive)
+			_, err := d.listing.ask(ctx, u, record, cdc.ClassLive)
 			for i := before; i < len(u.Gone); i++ {
 				u.Gone[i].At = deletedAt
-			}
-			if err != nil && d.listing.itself(ctx, err, record, cdc.ClassLive) {
-				return nil
 			}
 			return err
 		}

@@ -51,7 +51,9 @@ func (f *fullReader) readWriting(ctx context.Context, write []cdc.Ref) error {
 	case f.single:
 		for _, key := range missing {
 			// What cannot be read for its own reasons is kept, until a 404 says that it is gone.
-			if err := f.one(ctx, u, key); err != nil && !f.e.itself(ctx, err, question{f.table, f.path + "/:id", cdc.Request{Class: cdc.ClassRefresh}}, key) {
+			q := question{f.table, f.path + "/:id", cdc.Request{Class: cdc.ClassRefresh}}
+			broken, err := f.e.ask(ctx, q, key, func() error { return f.one(ctx, u, key) })
+			if err != nil && !f.e.keeps(q, key, broken, err) {
 				return err
 			}
 		}
@@ -175,7 +177,6 @@ func (f *fullReader) one(ctx context.Context, u *cdc.Unit, key string) error {
 	if err != nil {
 		return err
 	}
-	f.e.witnesses.answered(f.path+"/:id", key)
 	for _, rec := range p.Data {
 		if text(rec, f.e.selected[f.table].Key) != key {
 			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, f.path)

@@ -126,19 +126,18 @@ func (l *listingReader) complete(ctx context.Context, n nested, recs []map[strin
 		part := &cdc.Unit{}
 		parts = append(parts, part)
 		g.Go(func() error {
-			r := cdc.Request{Class: class, Path: l.path + "/" + url.PathEscape(id) + "/" + n.field, Limit: pageSize}
-			items, err := l.e.list(ctx, part, r)
-			if errors.Is(err, cdc.ErrNotFound) {
-				return nil // the record is gone by now; its deletion will be heard of
-			}
+			var items []map[string]any
 			q := question{l.tables[0], l.path + "/:id/" + n.field, cdc.Request{Class: class, Limit: pageSize}}
-			if err != nil && !errors.Is(err, cdc.ErrForbidden) && l.e.itself(ctx, err, q, id) {
-				l.e.Logger.Warn("the list of one record cannot be read; it stays as it is, and is asked for again in the next sweep", "path", q.kind, "id", id, "error", err)
+			broken, err := l.e.ask(ctx, q, id, func() (err error) {
+				items, err = l.e.list(ctx, part, q.of(id))
+				return err
+			})
+			switch {
+			case errors.Is(err, cdc.ErrNotFound):
+				return nil // the record is gone by now; its deletion will be heard of
+			case broken && l.e.keeps(q, id, broken, err):
 				*part = cdc.Unit{}
 				return nil
-			}
-			if err == nil {
-				l.e.witnesses.answered(q.kind, id)
 			}
 			n.add(part, id, items, into)
 			return err
@@ -202,7 +201,6 @@ func (l *listingReader) single(ctx context.Context, u *cdc.Unit, id string, clas
 	if err != nil {
 		return err
 	}
-	l.e.witnesses.answered(l.path+"/:id", id)
 	for _, rec := range p.Data {
 		if text(rec, "id") != id {
 			return fmt.Errorf("%w: %s answered with another record than the one asked for", cdc.ErrUnavailable, l.path)
@@ -217,14 +215,15 @@ func (l *listingReader) single(ctx context.Context, u *cdc.Unit, id string, clas
 	return l.add(ctx, u, p.Data, set(l.allTables()), class)
 }
 
-// itself says that a record could not be read for its own reasons (it became confidential, or
-// is broken, while others are served): it is kept as it is until Lever says something of it.
-func (l *listingReader) itself(ctx context.Context, err error, id string, class cdc.Class) bool {
-	if !l.e.itself(ctx, err, question{l.tables[0], l.path + "/:id", cdc.Request{Class: class}}, id) {
-		return false
+// ask is single for a record that may be kept as it is: one that cannot be read for its own
+// reasons holds up no other.
+func (l *listingReader) ask(ctx context.Context, u *cdc.Unit, id string, class cdc.Class) (kept bool, err error) {
+	q := question{l.tables[0], l.path + "/:id", cdc.Request{Class: class}}
+	broken, err := l.e.ask(ctx, q, id, func() error { return l.single(ctx, u, id, class) })
+	if l.e.keeps(q, id, broken, err) {
+		return true, nil
 	}
-	l.e.Logger.Warn("one record cannot be read; it is kept as it is, and asked for again in the next sweep", "path", l.path, "id", id, "error", err)
-	return true
+	return false, err
 }
 
 // increment reads everything that changed since the cursor, to the last page; only

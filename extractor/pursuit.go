@@ -6,16 +6,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 )
 
 const (
-	// parentAttempts is how often a parent's list is tried before it is set aside, if
-	// other parents' lists can be read meanwhile.
-	parentAttempts = 2
 	// backlogBatch is how many parents are taken from the state at a time.
 	backlogBatch = 500
 	// mostUncommitted bounds the parents whose lists were read and wait for their commit.
@@ -50,8 +46,6 @@ type pursuit struct {
 	retry []string
 	// once says that the follower is to end, so a parent cannot be tried for ever.
 	once bool
-
-	reads atomic.Int64 // lists read, to tell a broken parent from a broken Lever
 
 	moved   bool // the cursor differs from the one written
 	saved   time.Time
@@ -279,20 +273,16 @@ func (p *pursuit) start(ctx context.Context, key string, lsn int64, class cdc.Cl
 // read reads and commits one parent's list, with patience. aside says that only this
 // parent cannot be read, which again says that it could not be before.
 func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, again bool, submitted func()) (aside bool, err error) {
-	before := p.reads.Load()
 	for attempt := 1; ; attempt++ {
-		err := p.f.one(ctx, key, class, submitted)
+		broken, err := p.f.try(ctx, key, class, submitted)
 		switch {
-		case err == nil:
-			p.reads.Add(1)
-			return false, nil
-		case errors.Is(err, cdc.ErrForbidden) && p.f.hidden(ctx, key):
+		case err == nil, errors.Is(err, cdc.ErrForbidden) && p.f.hidden(ctx, key):
 			return false, nil
 		case fatal(ctx, err), errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrUnauthorized):
 			return false, err
 		case again:
 			return true, nil
-		case attempt >= parentAttempts && (p.once || p.reads.Load() > before || p.f.otherServed(ctx, key, class)):
+		case broken, p.once && attempt == onceAttempts:
 			if p.f.roomAside() {
 				return true, nil
 			}

@@ -271,12 +271,12 @@ func (l *listingReader) vanished(ctx context.Context, pass *listingPass, table, 
 	for _, key := range missing {
 		read := e.Clock.Begin()
 		u := &cdc.Unit{Scan: scan}
-		err := l.single(ctx, u, key, cdc.ClassSweep)
-		if err == nil {
+		kept, err := l.ask(ctx, u, key, cdc.ClassSweep)
+		if err == nil && !kept {
 			err = e.commit(ctx, u)
 		}
 		e.Clock.End(read)
-		if err != nil && !l.itself(ctx, err, key, cdc.ClassSweep) {
+		if err != nil {
 			return err
 		}
 	}
@@ -337,22 +337,15 @@ func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 	g.SetLimit(max(1, f.e.Concurrency/len(f.e.followers)))
 	for _, parent := range parents {
 		g.Go(func() error {
-			for attempt := 1; ; attempt++ {
-				err := f.one(ctx, parent, cdc.ClassSweep, func() {})
-				switch {
-				case err == nil:
-					return nil
-				case errors.Is(err, cdc.ErrForbidden) && f.hidden(ctx, parent):
-					return nil
-				case fatal(ctx, err), errors.Is(err, cdc.ErrForbidden), errors.Is(err, cdc.ErrUnauthorized):
-					return err
-				case attempt == 2 && f.roomAside() && f.otherServed(ctx, parent, cdc.ClassSweep):
-					f.putAside(parent)
-					return nil
-				case attempt == 2:
-					return err
-				}
+			broken, err := f.try(ctx, parent, cdc.ClassSweep, func() {})
+			switch {
+			case err == nil, errors.Is(err, cdc.ErrForbidden) && f.hidden(ctx, parent):
+				return nil
+			case broken && f.roomAside():
+				f.putAside(parent)
+				return nil
 			}
+			return err
 		})
 	}
 	return g.Wait()

@@ -48,19 +48,31 @@ func (q question) of(key string) cdc.Request {
 	return r
 }
 
-// itself says that a question failed for reasons of the row it was asked of: this key may not
-// see it, or the same is answered for another row.
-func (e *Extractor) itself(ctx context.Context, err error, q question, key string) bool {
-	switch {
-	case ctx.Err() != nil:
-		return false
-	case errors.Is(err, cdc.ErrForbidden):
-		return true
-	case !errors.Is(err, cdc.ErrUnavailable) && !errors.Is(err, cdc.ErrRejected), !e.otherServed(ctx, q, key):
-		return false
+// ask does what it takes to have a question answered for a row. If that fails while the same
+// is answered for another row, it is done once more; broken says that it failed again, so
+// that it is this row that cannot be read, and not Lever.
+func (e *Extractor) ask(ctx context.Context, q question, key string, do func() error) (broken bool, err error) {
+	unread := func() bool {
+		return ctx.Err() == nil && (errors.Is(err, cdc.ErrUnavailable) || errors.Is(err, cdc.ErrRejected))
 	}
-	e.unread.Add(1)
-	return true
+	if err = do(); unread() && e.otherServed(ctx, q, key) {
+		err = do()
+		broken = unread()
+	}
+	if err == nil {
+		e.witnesses.answered(q.kind, key)
+	}
+	return broken, err
+}
+
+// keeps says of a single row that Lever was asked for with ask whether it is kept as it is: it
+// is broken, or this key may not see it (it became confidential), and the rest can go on.
+func (e *Extractor) keeps(q question, key string, broken bool, err error) bool {
+	if broken {
+		e.unread.Add(1)
+		e.Logger.Warn("one record cannot be read; it stays as it is, and is asked for again in the next sweep", "path", q.kind, "id", key, "error", err)
+	}
+	return broken || errors.Is(err, cdc.ErrForbidden)
 }
 
 // otherServed says that the question is answered for another row: for the last one for which
