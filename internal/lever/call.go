@@ -20,7 +20,7 @@ type call struct {
 	url      *url.URL // of the next attempt; differs from first after a redirect
 	hops     int      // redirects followed
 	failures int
-	renewed  bool // the key was read again after a 401
+	renewals int // how often the key was read again after a 401
 }
 
 // newCall checks the request. Ids are opaque and come from outside, so an id that is

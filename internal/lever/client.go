@@ -20,6 +20,10 @@ import (
 // side but not an outage, which the caller should know of.
 const DefaultAttempts = 6
 
+// mostRenewals is how often one request is sent with other credentials after a 401: those may
+// have been revoked, too, by the time they arrive.
+const mostRenewals = 3
+
 // Config says which account is read, and how fast.
 type Config struct {
 	// BaseURL is the root of the API, for example "https://api.lever.co/v1".
@@ -168,11 +172,11 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			k.hops++
 			continue
 		case renewKey:
-			if k.renewed || !c.credentials.Renew(ctx, a.authorization) {
+			if k.renewals == mostRenewals || !c.credentials.Renew(ctx, a.authorization) {
 				c.gate.shut(a.authorization)
 				return cdc.Page{}, v.err
 			}
-			k.renewed = true
+			k.renewals++
 		case slowDown:
 			c.counts.rateLimited()
 			if pause, began := c.limiter.throttled(a.granted, v.after); began {

@@ -393,7 +393,9 @@ func TestTheKeyIsReadForEachRequestAndAgainAfterA401(t *testing.T) {
 	}{
 		{"replaced", []string{"old", "new"}, "new", []string{"old", "new"}, nil},
 		{"unchanged", []string{"old"}, "new", []string{"old"}, cdc.ErrUnauthorized},
-		{"replaced by a bad one", []string{"old", "bad", "bad", "new"}, "new", []string{"old", "bad"}, cdc.ErrUnauthorized},
+		{"replaced twice", []string{"old", "bad", "bad", "new"}, "new", []string{"old", "bad", "new"}, nil},
+		{"replaced by bad ones", []string{"old", "1", "1", "2", "2", "3", "3", "new"}, "new", []string{"old", "1", "2", "3"}, cdc.ErrUnauthorized},
+		{"replaced by a bad one that stays", []string{"old", "bad"}, "new", []string{"old", "bad"}, cdc.ErrUnauthorized},
 		{"emptied", []string{"old", ""}, "new", []string{"old"}, cdc.ErrUnauthorized},
 		{"empty from the start", []string{""}, "new", nil, cdc.ErrUnauthorized},
 	} {
