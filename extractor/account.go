@@ -112,7 +112,10 @@ func (e *Extractor) recogniseRows(ctx context.Context, table, path string) (know
 			return false, false, err
 		}
 	}
-	return false, missing == leastGuarded, nil
+	if missing < leastGuarded {
+		return false, false, nil
+	}
+	return false, true, e.believe(ctx, path, cdc.ClassCheck)
 }
 
 // recognise says whether a row of the list is known, and whether one is not. Stages

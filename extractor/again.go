@@ -74,7 +74,7 @@ func (r *rereader) read(ctx context.Context, a cdc.Again) error {
 		if slices.Contains(f.tables, a.Table) {
 			for _, parent := range append([]string{a.Parent}, a.Claimants...) {
 				if r.once(f.of + "\x00" + f.name + "\x00" + parent) {
-					if err := f.list(ctx, r.u, parent, cdc.ClassChildren, true); err != nil {
+					if err := f.list(ctx, r.u, parent, cdc.Request{Class: cdc.ClassChildren}, true); err != nil {
 						return err
 					}
 				}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/url"
 	"sync"
+	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 )
@@ -39,9 +40,9 @@ type follower struct {
 	hurried []string
 	queued  map[string]bool
 	// touched are parents that the sweep takes first; aside are those it could not read, on
-	// their way to the loop that asks for them apart; asideNow is how many that one has.
+	// their way to the loop that asks for them apart; apart are those that this one has.
 	touched, aside []string
-	asideNow       int
+	apart          map[string]bool
 }
 
 // newFollowers returns the followers of a child list: one for both of its tables,
@@ -59,7 +60,7 @@ func newFollowers(e *Extractor, c childList, tables []string) []*follower {
 		}
 		f := byLead[lead]
 		if f == nil {
-			f = &follower{childList: c, e: e, lead: lead, signal: make(chan struct{}, 1), queued: map[string]bool{}}
+			f = &follower{childList: c, e: e, lead: lead, signal: make(chan struct{}, 1), queued: map[string]bool{}, apart: map[string]bool{}}
 			byLead[lead] = f
 			out = append(out, f)
 		}
@@ -140,7 +141,7 @@ func (f *follower) takeTouched(n int) []string {
 func (f *follower) roomAside() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.asideNow+len(f.aside) < mostAside
+	return len(f.apart)+len(f.aside) < mostAside
 }
 
 // putAside hands a parent that the sweep could not read to the loop that retries such
@@ -166,19 +167,42 @@ func (f *follower) takeAside() (parents []string) {
 	return parents
 }
 
-// nowAside notes how many parents are set aside.
-func (f *follower) nowAside(n int) {
+// isApart says that the parent is asked for apart.
+func (f *follower) isApart(parent string) bool {
 	f.mu.Lock()
-	f.asideNow = n
+	defer f.mu.Unlock()
+	return f.apart[parent]
+}
+
+// nowApart notes whether a parent is asked for apart.
+func (f *follower) nowApart(parent string, is bool) {
+	f.mu.Lock()
+	if is {
+		f.apart[parent] = true
+	} else {
+		delete(f.apart, parent)
+	}
+	n := len(f.apart)
 	f.mu.Unlock()
 	f.e.Status.aside(f.loop(), n)
+}
+
+// listTimeout bounds the answer to a list that is asked for among others. One that takes
+// longer is asked for apart, with more patience.
+const listTimeout = 20 * time.Second
+
+// quick is how lists are asked for: whoever asks tries again, after the others.
+func quick(class cdc.Class) cdc.Request {
+	return cdc.Request{Class: class, Attempts: 1, Timeout: listTimeout}
 }
 
 // try reads and commits a parent's list. broken says that it is this list that cannot be
 // read, while others can.
 func (f *follower) try(ctx context.Context, parent string, class cdc.Class, submitted func()) (broken bool, err error) {
-	q := question{f.lead, f.loop().path, cdc.Request{Class: class, Limit: f.page}}
-	return f.e.ask(ctx, q, parent, func() error { return f.one(ctx, parent, class, submitted) })
+	how := quick(class)
+	q := question{f.lead, f.loop().path, how}
+	q.request.Limit = f.page
+	return f.e.ask(ctx, q, parent, func() error { return f.one(ctx, parent, how, submitted) })
 }
 
 // run follows until ctx ends. If until is not nil, it ends when until is closed and
@@ -191,13 +215,13 @@ func (f *follower) run(ctx context.Context, until <-chan struct{}) error {
 }
 
 // one reads the parent's list once and commits it. submitted is called when the list is
-// with the writer.
-func (f *follower) one(ctx context.Context, parent string, class cdc.Class, submitted func()) error {
+// with the writer; how is the request without path and limit.
+func (f *follower) one(ctx context.Context, parent string, how cdc.Request, submitted func()) error {
 	read := f.e.Clock.Begin()
 	defer f.e.Clock.End(read)
 	u := &cdc.Unit{Scan: f.loop().name}
 	// The sweep asks about the parent, too, where there is no list.
-	if err := f.list(ctx, u, parent, class, class == cdc.ClassSweep); err != nil {
+	if err := f.list(ctx, u, parent, how, how.Class == cdc.ClassSweep); err != nil {
 		return err
 	}
 	results, err := f.e.deliver(ctx, u)
@@ -211,13 +235,13 @@ func (f *follower) one(ctx context.Context, parent string, class cdc.Class, subm
 // list adds the complete child list of a parent to the unit. Some servers answer 404
 // for a list that is empty. When confirming, that answer is not believed before the
 // parent itself was asked for.
-func (f *follower) list(ctx context.Context, u *cdc.Unit, parent string, class cdc.Class, confirming bool) error {
-	r := cdc.Request{Class: class, Path: f.of + "/" + url.PathEscape(parent) + "/" + f.name, Limit: f.page}
-	records, err := f.e.list(ctx, u, r)
+func (f *follower) list(ctx context.Context, u *cdc.Unit, parent string, how cdc.Request, confirming bool) error {
+	how.Path, how.Limit = f.of+"/"+url.PathEscape(parent)+"/"+f.name, f.page
+	records, err := f.e.list(ctx, u, how)
 	if errors.Is(err, cdc.ErrNotFound) {
 		records, err = nil, nil
 		if confirming {
-			err = f.e.listing(f.of).single(ctx, u, parent, class)
+			err = f.e.listing(f.of).single(ctx, u, parent, how.Class)
 		}
 	}
 	if err != nil {

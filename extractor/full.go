@@ -171,6 +171,9 @@ func (f *fullReader) one(ctx context.Context, u *cdc.Unit, key string) error {
 	}
 	p, err := f.e.get(ctx, u, cdc.Request{Class: cdc.ClassRefresh, Path: f.path + "/" + url.PathEscape(key)})
 	if errors.Is(err, cdc.ErrNotFound) {
+		if err := f.e.believe(ctx, f.path, cdc.ClassRefresh); err != nil {
+			return err
+		}
 		u.Gone = append(u.Gone, cdc.Gone{Ref: ref})
 		return nil
 	}

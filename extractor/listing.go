@@ -193,6 +193,9 @@ func (l *listingReader) single(ctx context.Context, u *cdc.Unit, id string, clas
 	}
 	p, err := l.e.get(ctx, u, cdc.Request{Class: class, Path: l.path + "/" + url.PathEscape(id), Query: q})
 	if errors.Is(err, cdc.ErrNotFound) {
+		if err := l.e.believe(ctx, l.path, class); err != nil {
+			return err
+		}
 		for _, t := range l.tables {
 			u.Gone = append(u.Gone, cdc.Gone{Ref: cdc.Ref{Table: t, Key: id}})
 		}

@@ -36,14 +36,22 @@ type pursuit struct {
 	order    []int64
 	done     map[int64]bool
 	inFlight map[string]bool
+	// later holds, for parents in flight, the LSNs of changes since they were asked for.
+	later    map[string][]int64
 	outcomes chan outcome
-	// reading is the number of those in flight whose lists are not with the writer yet, and
-	// retrying that of those among them that are set aside.
-	reading, retrying int
+	// reading is the number of those in flight that hold one of the slots: their lists are
+	// asked for the first time, and not with the writer yet.
+	reading int
+	// suspects are the slots of those that could not be read at once. What cannot be read
+	// leaves most requests to what can.
+	suspects chan struct{}
 	// fresh holds, for parents read out of turn, the LSN up to which they are done.
 	fresh map[string]int64
-	// retry are parents set aside that are to be asked for once more.
-	retry []string
+	// retry are parents set aside that are to be asked for once more, retrying the number
+	// of those that are being asked for, and newer holds the LSNs of their last changes.
+	retry    []string
+	retrying int
+	newer    map[string]int64
 	// once says that the follower is to end, so a parent cannot be tried for ever.
 	once bool
 
@@ -63,12 +71,11 @@ type pursuit struct {
 // outcome is what became of one parent.
 type outcome struct {
 	key string
-	// lsn is the parent's place in the backlog; 0 if it was read out of turn.
-	lsn int64
-	// submitted says that the list is with the writer, and nothing more.
-	submitted bool
-	// unread says that it never was.
-	unread bool
+	// lsns are the parent's places in the backlog; none if it was read out of turn.
+	lsns []int64
+	// frees says that a slot is free: the list is with the writer, could not be read at
+	// once, or the read has ended. underWay says that it has not.
+	frees, underWay bool
 	// again says that the parent was set aside before.
 	again bool
 	// seen is the LSN of the state before the list was asked for.
@@ -83,8 +90,8 @@ type outcome struct {
 func (f *follower) follow(ctx context.Context, until <-chan struct{}) error {
 	p := &pursuit{
 		f: f, once: until != nil, saved: time.Now(),
-		done: map[int64]bool{}, inFlight: map[string]bool{}, fresh: map[string]int64{},
-		outcomes: make(chan outcome, f.e.Concurrency),
+		done: map[int64]bool{}, inFlight: map[string]bool{}, later: map[string][]int64{}, fresh: map[string]int64{}, newer: map[string]int64{},
+		outcomes: make(chan outcome, f.e.Concurrency), suspects: make(chan struct{}, max(1, f.e.Concurrency/4)),
 	}
 	if err := p.open(); err != nil {
 		return errors.Join(errState, err)
@@ -93,7 +100,7 @@ func (f *follower) follow(ctx context.Context, until <-chan struct{}) error {
 	err := p.run(ctx, until)
 	cancel()
 	for len(p.inFlight) > 0 {
-		if o := <-p.outcomes; !o.submitted {
+		if o := <-p.outcomes; !o.underWay {
 			delete(p.inFlight, o.key)
 		}
 	}
@@ -115,7 +122,9 @@ func (p *pursuit) open() error {
 		maps.Copy(p.cursor.Retry, s.Retry)
 		p.complete = p.complete && p.f.e.complete(t)
 	}
-	p.f.nowAside(len(p.cursor.Retry))
+	for parent := range p.cursor.Retry {
+		p.f.nowApart(parent, true)
+	}
 	p.taken = p.cursor.LSN
 	read := p.cursor.Read
 	if p.complete {
@@ -185,25 +194,25 @@ func (p *pursuit) dispatch(ctx context.Context) (started bool, err error) {
 		if !ok {
 			break
 		}
-		// One in flight was perhaps asked for too early; the backlog will see to it.
-		if !p.inFlight[key] {
-			p.start(ctx, key, 0, cdc.ClassChildren)
+		switch _, apart := p.cursor.Retry[key]; {
+		case p.inFlight[key]: // perhaps asked for too early; the backlog will see to it
+		case apart:
+			p.retry = append(p.retry, key)
+		default:
+			p.start(ctx, key, nil, cdc.ClassChildren)
 			return true, nil
 		}
 	}
 	for _, key := range p.f.takeAside() {
 		if _, was := p.cursor.Retry[key]; !was {
-			p.cursor.Retry[key] = time.Now().UnixMilli()
-			p.moved = true
+			p.setAside(key)
 		}
-		p.f.nowAside(len(p.cursor.Retry))
 	}
-	// What cannot be read leaves most of the slots to what can.
-	for len(p.retry) > 0 && p.retrying < max(1, p.f.e.Concurrency/4) {
+	for len(p.retry) > 0 && p.retrying < max(1, p.f.e.Concurrency/8) {
 		key := p.retry[0]
 		p.retry = p.retry[1:]
-		if !p.inFlight[key] {
-			p.start(ctx, key, 0, cdc.ClassChildren)
+		if _, apart := p.cursor.Retry[key]; apart && !p.inFlight[key] {
+			p.start(ctx, key, nil, cdc.ClassChildren)
 			return true, nil
 		}
 	}
@@ -214,23 +223,33 @@ func (p *pursuit) dispatch(ctx context.Context) (started bool, err error) {
 			}
 		}
 		v := p.backlog[0]
-		if p.inFlight[v.Key] {
-			return false, nil
-		}
 		p.backlog = p.backlog[1:]
 		p.order = append(p.order, v.LSN)
-		if p.fresh[v.Key] >= v.LSN {
-			p.done[v.LSN] = true
-			p.advance()
-			continue
+		_, apart := p.cursor.Retry[v.Key]
+		switch {
+		case p.fresh[v.Key] >= v.LSN:
+			p.isDone(v.LSN)
+		case apart: // it stays so until it was read after this change
+			p.newer[v.Key] = v.LSN
+			p.isDone(v.LSN)
+		case p.inFlight[v.Key]:
+			p.later[v.Key] = append(p.later[v.Key], v.LSN)
+		default:
+			class := cdc.ClassChildren
+			if !p.complete {
+				class = cdc.ClassLoad
+			}
+			p.start(ctx, v.Key, []int64{v.LSN}, class)
+			return true, nil
 		}
-		class := cdc.ClassChildren
-		if !p.complete {
-			class = cdc.ClassLoad
-		}
-		p.start(ctx, v.Key, v.LSN, class)
-		return true, nil
 	}
+}
+
+// setAside has a parent asked for apart from the others.
+func (p *pursuit) setAside(key string) {
+	p.cursor.Retry[key] = time.Now().UnixMilli()
+	p.moved = true
+	p.f.nowApart(key, true)
 }
 
 // refill takes the next parents from the state.
@@ -251,30 +270,33 @@ func (p *pursuit) refill() (err error) {
 	return nil
 }
 
-func (p *pursuit) start(ctx context.Context, key string, lsn int64, class cdc.Class) {
+func (p *pursuit) start(ctx context.Context, key string, lsns []int64, class cdc.Class) {
 	p.inFlight[key] = true
-	p.reading++
-	_, again := p.cursor.Retry[key]
-	if again {
+	o := outcome{key: key, lsns: lsns, seen: p.f.e.State.LSN()}
+	if _, o.again = p.cursor.Retry[key]; o.again {
 		p.retrying++
+	} else {
+		p.reading++
 	}
-	o := outcome{key: key, lsn: lsn, seen: p.f.e.State.LSN(), unread: true, again: again}
 	go func() {
-		o.aside, o.err = p.read(ctx, key, class, again, func() {
-			if o.unread {
-				o.unread = false
-				p.outcomes <- outcome{key: key, submitted: true, again: again}
+		holds := !o.again
+		o.aside, o.err = p.read(ctx, key, class, o.again, func() {
+			if holds {
+				holds = false
+				p.outcomes <- outcome{key: key, frees: true, underWay: true}
 			}
 		})
+		o.frees = holds
 		p.outcomes <- o
 	}()
 }
 
 // read reads and commits one parent's list, with patience. aside says that only this
-// parent cannot be read, which again says that it could not be before.
-func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, again bool, submitted func()) (aside bool, err error) {
+// parent cannot be read, which again says that it could not be before. next is called when
+// others may be asked for: the list is with the writer, or could not be read at once.
+func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, again bool, next func()) (aside bool, err error) {
 	for attempt := 1; ; attempt++ {
-		broken, err := p.f.try(ctx, key, class, submitted)
+		broken, err := p.attempt(ctx, key, class, attempt, again, next)
 		switch {
 		case err == nil, errors.Is(err, cdc.ErrForbidden) && p.f.hidden(ctx, key):
 			return false, nil
@@ -288,23 +310,44 @@ func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, again b
 			}
 			return false, fmt.Errorf("the lists of more than %d parents cannot be read: %w", mostAside, err)
 		}
-		p.f.e.Status.failed(p.f.loop(), err)
+		next()
+		if attempt > 1 { // once may happen
+			p.f.e.Status.failed(p.f.loop(), err)
+		}
 		if !sleep(ctx, p.f.e.pause(cdc.ErrUnavailable, attempt)) {
 			return false, ctx.Err()
 		}
 	}
 }
 
+// attempt tries once: quickly at first, then to find out whether it is this parent, and with
+// all patience if it was.
+func (p *pursuit) attempt(ctx context.Context, key string, class cdc.Class, attempt int, again bool, submitted func()) (broken bool, err error) {
+	switch {
+	case again:
+		return true, p.f.one(ctx, key, cdc.Request{Class: class, Attempts: 1}, submitted)
+	case attempt == 1:
+		return false, p.f.one(ctx, key, quick(class), submitted)
+	}
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case p.suspects <- struct{}{}:
+	}
+	defer func() { <-p.suspects }()
+	return p.f.try(ctx, key, class, submitted)
+}
+
 // settled takes note of an outcome.
 func (p *pursuit) settled(ctx context.Context, o outcome) error {
-	if o.submitted || o.unread {
+	if o.frees {
 		p.reading--
-		if o.again {
-			p.retrying--
-		}
 	}
-	if o.submitted {
+	if o.underWay {
 		return nil
+	}
+	if o.again {
+		p.retrying--
 	}
 	delete(p.inFlight, o.key)
 	if o.err != nil {
@@ -313,23 +356,24 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 	_, was := p.cursor.Retry[o.key]
 	switch {
 	case o.aside && !was:
-		p.cursor.Retry[o.key] = time.Now().UnixMilli()
-		p.moved = true
+		p.setAside(o.key)
 		p.f.e.Logger.Warn("the list of one parent cannot be read; it is set aside and the others go on", "scan", p.f.loop().name, "parent", o.key)
+	case !o.aside && was && p.newer[o.key] > o.seen: // it changed meanwhile
+		p.retry = append(p.retry, o.key)
 	case !o.aside && was:
 		delete(p.cursor.Retry, o.key)
+		delete(p.newer, o.key)
 		p.moved = true
+		p.f.nowApart(o.key, false)
 	}
-	p.f.nowAside(len(p.cursor.Retry))
 	if !o.aside {
 		p.f.e.served(p.f.loop())
 	}
-	if o.lsn == 0 {
+	if len(o.lsns) == 0 {
 		p.fresh[o.key] = o.seen
-	} else {
-		p.done[o.lsn] = true
-		p.advance()
 	}
+	p.isDone(o.lsns...)
+	p.settleLater(ctx, o)
 	if !p.complete {
 		p.f.e.Status.listsRead(p.f.loop(), p.f.lead, p.cursor.Read+int64(len(p.done)))
 	}
@@ -337,6 +381,35 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 		return p.save(ctx)
 	}
 	return nil
+}
+
+// settleLater sees to the changes since the parent was asked for.
+func (p *pursuit) settleLater(ctx context.Context, o outcome) {
+	later := p.later[o.key]
+	delete(p.later, o.key)
+	var unread []int64
+	for _, lsn := range later {
+		switch {
+		case lsn <= o.seen:
+			p.isDone(lsn)
+		case o.aside:
+			p.newer[o.key] = lsn
+			p.isDone(lsn)
+		default:
+			unread = append(unread, lsn)
+		}
+	}
+	if len(unread) > 0 {
+		p.start(ctx, o.key, unread, cdc.ClassChildren)
+	}
+}
+
+// isDone notes that nothing is left to do for the places in the backlog.
+func (p *pursuit) isDone(lsns ...int64) {
+	for _, lsn := range lsns {
+		p.done[lsn] = true
+	}
+	p.advance()
 }
 
 // advance moves the cursor over the parents that are done.

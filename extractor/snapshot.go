@@ -119,7 +119,7 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 			u.Changes = l.opening(tables, p.Date)
 			l.again = newListingPass(at.Began, at.Kind != cdc.SnapshotFirst)
 		}
-		l.again.note(p.Data)
+		l.again.note(p)
 		at.Token = next
 		switch {
 		case probe && l.windows && next != "":
@@ -154,7 +154,7 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 // once more.
 func (l *listingReader) endSnapshot(ctx context.Context, tables []string, at snapshotSection) error {
 	next := snapshotSection{Snapshot: at.Snapshot}
-	if l.again != nil && l.again.began == at.Began {
+	if l.again != nil && l.again.opened == at.Began {
 		for _, t := range tables {
 			if !slices.Contains(l.tables, t) {
 				continue // its lists were complete

@@ -138,7 +138,7 @@ func (l *listingReader) sweep(ctx context.Context, now time.Time) (next time.Tim
 			return due, e.openedSweep(ctx, l.loop("sweep"), tables, s)
 		}
 		s.open(now)
-		if l.pass == nil || l.pass.began != s.Opened || s.Done == 0 {
+		if l.pass == nil || l.pass.opened != s.Opened || s.Done == 0 {
 			l.pass = newListingPass(s.Opened, s.Done == 0)
 		}
 		if err := l.sweepWindow(ctx, tables, s, interval); err != nil {
@@ -160,22 +160,27 @@ func (e *Extractor) openedSweep(ctx context.Context, l loop, tables []string, s 
 // seen. After a restart that is not known, and the pass finds no missing rows; those
 // whose children are swept are found there.
 type listingPass struct {
-	began int64
-	whole bool
-	seed  maphash.Seed
-	seen  []uint64 // hashes of ids: eight bytes for each record
+	// opened is what the bookmark says of when the pass began (ms), and began is the time
+	// of its first answer (ms, Lever's clock), 0 before that.
+	opened, began int64
+	whole         bool
+	seed          maphash.Seed
+	seen          []uint64 // hashes of ids: eight bytes for each record
 }
 
-func newListingPass(began int64, whole bool) *listingPass {
-	return &listingPass{began: began, whole: whole, seed: maphash.MakeSeed()}
+func newListingPass(opened int64, whole bool) *listingPass {
+	return &listingPass{opened: opened, whole: whole, seed: maphash.MakeSeed()}
 }
 
-// note notes records as seen. A pass that is not whole, or nil, needs none.
-func (p *listingPass) note(records []map[string]any) {
+// note notes a page's records as seen. A pass that is not whole, or nil, needs none.
+func (p *listingPass) note(page cdc.Page) {
 	if p == nil || !p.whole {
 		return
 	}
-	for _, rec := range records {
+	if p.began == 0 {
+		p.began = page.Date.UnixMilli()
+	}
+	for _, rec := range page.Data {
 		p.seen = append(p.seen, maphash.String(p.seed, text(rec, "id")))
 	}
 }
@@ -210,7 +215,7 @@ func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s swee
 				if err := l.add(ctx, u, p.Data, into, cdc.ClassSweep); err != nil {
 					return nil, err
 				}
-				l.pass.note(p.Data)
+				l.pass.note(p)
 				rows += len(p.Data)
 				return u, nil
 			},
@@ -337,6 +342,9 @@ func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 	g.SetLimit(max(1, f.e.Concurrency/len(f.e.followers)))
 	for _, parent := range parents {
 		g.Go(func() error {
+			if f.isApart(parent) {
+				return nil // it is asked for anyway
+			}
 			broken, err := f.try(ctx, parent, cdc.ClassSweep, func() {})
 			switch {
 			case err == nil, errors.Is(err, cdc.ErrForbidden) && f.hidden(ctx, parent):

@@ -3,9 +3,11 @@ package extractor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 )
@@ -16,6 +18,36 @@ import (
 type witnesses struct {
 	mu   sync.Mutex
 	last map[string]string
+	// lists are the lists that were served lately, and when.
+	lists map[string]time.Time
+}
+
+// believedFor is how long a list that was served speaks for its records.
+const believedFor = 10 * time.Second
+
+// believe says that a 404 for a record of a list can be believed: the list is served. It is
+// not while something on the way answers 404 to everything.
+func (e *Extractor) believe(ctx context.Context, path string, class cdc.Class) error {
+	w := &e.witnesses
+	w.mu.Lock()
+	lately := time.Since(w.lists[path]) < believedFor
+	w.mu.Unlock()
+	if lately {
+		return nil
+	}
+	if _, err := e.Lever.Get(ctx, cdc.Request{Class: class, Path: path, Limit: 1}); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%w: Lever says that a record does not exist, and does not serve the list of such records either (%w)", cdc.ErrUnavailable, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.lists == nil {
+		w.lists = map[string]time.Time{}
+	}
+	w.lists[path] = time.Now()
+	return nil
 }
 
 // answered notes that the kind of request was answered for the record.

@@ -52,6 +52,10 @@ type Request struct {
 	// Offset is the token of an earlier page's Next, as Lever gave it; empty for
 	// the first page.
 	Offset string
+	// Attempts is how often the request is sent if it fails, and Timeout bounds each of
+	// them, from sending to the last byte; 0 leaves them to the client.
+	Attempts int
+	Timeout  time.Duration
 }
 
 // Page is Lever's answer to a Request.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 )
@@ -20,6 +21,8 @@ type call struct {
 	url      *url.URL // of the next attempt; differs from first after a redirect
 	hops     int      // redirects followed
 	failures int
+	attempts int // how many failures there may be
+	timeout  time.Duration
 	renewals int // how often the key was read again after a 401
 }
 
@@ -28,7 +31,13 @@ type call struct {
 func (c *Client) newCall(r cdc.Request) (*call, error) {
 	// What follows a question mark would be a query's values, which errors must not show.
 	path, _, _ := strings.Cut(r.Path, "?")
-	k := &call{class: r.Class, path: path, endpoint: endpoint(path), paged: r.Offset != ""}
+	k := &call{class: r.Class, path: path, endpoint: endpoint(path), paged: r.Offset != "", attempts: c.attempts, timeout: requestTimeout}
+	if r.Attempts > 0 {
+		k.attempts = r.Attempts
+	}
+	if r.Timeout > 0 {
+		k.timeout = min(k.timeout, r.Timeout)
+	}
 	if r.Class < 0 || r.Class >= cdc.Classes {
 		return nil, k.fail(cdc.ErrRejected, "not sent: no such class of requests")
 	}

@@ -186,7 +186,7 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			}
 		case tryAgain:
 			k.failures++
-			if k.failures >= c.attempts {
+			if k.failures >= k.attempts {
 				return cdc.Page{}, k.exhausted(v.err)
 			}
 			pause := max(backoff(k.failures), v.after)

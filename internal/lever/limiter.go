@@ -15,6 +15,9 @@ const (
 	// share is the guaranteed part of the classes that others go before: every
 	// share-th request sent while they wait is theirs.
 	share = 20
+	// One slot of reserved is kept for live requests and checks: answers that do not come
+	// may hold all others.
+	reserved = 8
 	// climb is the time in which the rate would go from 0 to its limit. It goes with the
 	// third power of the time (as in CUBIC, RFC 9438): first it stays where there was room,
 	// because Lever's bucket shows only after many requests that they are too many.
@@ -120,6 +123,9 @@ func (l *limiter) grant() {
 	l.refill(now)
 	for l.used < l.slots {
 		w := l.next()
+		if w != nil && w.class > cdc.ClassLive && l.used >= l.slots-l.slots/reserved {
+			w = l.urgent()
+		}
 		if w == nil {
 			break
 		}
@@ -170,6 +176,17 @@ func (l *limiter) next() *waiter {
 		return longest
 	}
 	return first
+}
+
+// urgent returns who is next of those for whom the last slots are kept.
+func (l *limiter) urgent() *waiter {
+	for i := range cdc.ClassLive + 1 {
+		if e := l.waiting[i].Front(); e != nil {
+			w, _ := e.Value.(*waiter)
+			return w
+		}
+	}
+	return nil
 }
 
 // count keeps account of the share. The caller is about to serve w.

@@ -80,9 +80,17 @@ func TestAPassFindsEverySilentChangeThatIsOverdue(t *testing.T) {
 	}
 }
 
-// Rows that vanish without a feed: the producer was away longer than the feed reaches.
+// Rows that vanish without a feed: the producer was away longer than the feed reaches. What
+// Lever's clock says does not matter.
 func TestRowsThatVanishWithoutAFeedAreDeleted(t *testing.T) {
-	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 10})
+	for name, skew := range map[string]time.Duration{"clocks agree": 0, "Lever is ahead": time.Hour, "Lever is behind": -time.Hour} {
+		t.Run(name, func(t *testing.T) { vanishWithoutAFeed(t, skew) })
+	}
+}
+
+func vanishWithoutAFeed(t *testing.T, skew time.Duration) {
+	t.Helper()
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 10, Now: func() time.Time { return time.Now().Add(skew) }})
 	w.env["SWEEP_INTERVAL"] = "1ms"
 	w.once()
 	ids := w.lever.IDs("opportunities")
@@ -1210,6 +1218,7 @@ func TestATableCanBeWrittenAgain(t *testing.T) {
 	w.steered("written again", func(p *Pipeline) {
 		for _, table := range again {
 			w.must(p.Resnapshot(t.Context(), table, true))
+			w.must(p.Resnapshot(t.Context(), table, false)) // what was promised stays promised
 		}
 		w.until("complete", func() bool {
 			return !slices.ContainsFunc(again, func(table string) bool { return !complete(p, table) })
@@ -1237,6 +1246,7 @@ func TestATableCanBePaused(t *testing.T) {
 		if err := p.Pause(t.Context(), "nothing"); !errors.Is(err, ErrUnknownTable) {
 			t.Errorf("error %v", err)
 		}
+		w.until("what was complete to stay so", func() bool { pr := p.Progress(); return pr.Complete && pr.TablesComplete == pr.Tables })
 	})
 	w.lever.Mutate(40)
 	before := w.histories()

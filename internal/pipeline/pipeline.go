@@ -60,6 +60,7 @@ type Pipeline struct {
 	started time.Time
 	edits   chan edit
 	owned   bool // this process has owned the account; only Run touches it
+	passed  bool // the one pass was made, if that was asked for; only Run touches it
 
 	stats *publish.Stats
 
@@ -85,9 +86,20 @@ func New(c config.Config, o Options) (*Pipeline, error) {
 }
 
 // Run replicates until ctx ends, or until one pass is complete with Options.Once. It
-// returns nil if everything asked for was done, a *publish.OwnedError if another
-// producer took the account over.
+// returns nil if everything asked for was done, ErrIncomplete if ctx ended before, and a
+// *publish.OwnedError if another producer took the account over.
 func (p *Pipeline) Run(ctx context.Context) error {
+	err := p.run(ctx)
+	if err == nil && p.o.Once && !p.passed {
+		return ErrIncomplete
+	}
+	return err
+}
+
+// ErrIncomplete says that a single pass was stopped.
+var ErrIncomplete = errors.New("stopped before the pass was complete; what was read is committed, and the next start goes on from there")
+
+func (p *Pipeline) run(ctx context.Context) error {
 	confidentiality, err := p.confidentiality(ctx)
 	if err != nil {
 		return ifAlive(ctx, err)
@@ -186,6 +198,7 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 	case ctx.Err() != nil:
 		return true, closeErr
 	case p.o.Once && !errors.Is(readErr, cdc.ErrStopped) && !errors.Is(readErr, extractor.ErrKeyChanged):
+		p.passed = true
 		return true, errors.Join(readErr, closeErr)
 	}
 	return p.failed(ctx, wc, errors.Join(readErr, closeErr))

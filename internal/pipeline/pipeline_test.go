@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,25 @@ func TestContinuousReplicationFollowsChanges(t *testing.T) {
 	if text := w.log.String(); strings.Contains(text, "a-secret-token") || strings.Contains(text, "@") {
 		t.Error("the log holds the token or an address")
 	}
+}
+
+// A single pass that was stopped is not done.
+func TestOnePassThatIsStoppedSaysSo(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 40, Seed: 29})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w.between(func(rw http.ResponseWriter, r *http.Request, lever http.Handler) {
+		if strings.HasSuffix(r.URL.Path, "/offers") {
+			cancel()
+		}
+		lever.ServeHTTP(rw, r)
+	})
+	if _, err := w.run(ctx, Options{Once: true}); !errors.Is(err, ErrIncomplete) {
+		t.Errorf("error %v", err)
+	}
+	w.between(nil)
+	w.once()
+	w.check("the rest")
 }
 
 // A pass that is stopped anywhere goes on where it was, and writes nothing twice.

@@ -42,14 +42,16 @@ func (p *Pipeline) Progress() Progress {
 	if took := time.Since(p.started).Seconds(); took > 0 {
 		pr.Rate = float64(int(float64(pr.Requests)/took*10)) / 10
 	}
+	// Complete stays what is complete, also while Lever does not serve it or it is paused.
+	isComplete := func(t extractor.TableStatus) bool { return pr.Running && t.Load == nil }
 	for _, t := range s.Tables {
-		if t.Phase == extractor.PhaseStreaming {
+		if isComplete(t) {
 			pr.TablesComplete++
 		}
 	}
 	pr.Complete = pr.TablesComplete == pr.Tables
 	pr.ParentsComplete = !slices.ContainsFunc(s.Tables, func(t extractor.TableStatus) bool {
-		return (t.Table == "opportunities" || t.Table == "candidates") && t.Phase != extractor.PhaseStreaming
+		return (t.Table == "opportunities" || t.Table == "candidates") && !isComplete(t)
 	})
 	read, kinds := p.status.Lists()
 	pr.ListsRead, pr.ListsKnown = read, max(s.State["opportunities"], s.State["candidates"])*int64(kinds)

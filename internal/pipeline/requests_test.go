@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/change"
 	"github.com/leverstream/leverstream/internal/sandbox"
 )
@@ -244,12 +245,8 @@ func TestSoManyParentsAreSetAsideAsABookmarkMayHold(t *testing.T) {
 		answers := v.wire.answer(broken)
 		v.during(func() {
 			time.Sleep(3 * time.Hour) // simulated time
-			most := 0
-			for _, table := range v.status.Tables(v.desk) {
-				most = max(most, table.Aside)
-			}
-			if most < 100 || most > 1_000 {
-				t.Errorf("%d parents set aside", most)
+			if n := v.aside(); n < 100 || n > 1_000 {
+				t.Errorf("%d parents set aside", n)
 			}
 			if size := v.desk.bookmarkSize(); size > 100<<10 {
 				t.Errorf("a bookmark of %d bytes", size)
@@ -264,37 +261,75 @@ func TestSoManyParentsAreSetAsideAsABookmarkMayHold(t *testing.T) {
 // More parents than there are slots cannot be read, and all change at once. Another parent's
 // change does not wait until they can be.
 func TestManyBrokenParentsDoNotHoldUpAnother(t *testing.T) {
-	bubble(t, func(t *testing.T) {
-		v := newVirtual(t, sandbox.Options{Opportunities: 200, Seed: 93}, 0)
-		v.once()
-		ids := v.lever.IDs("opportunities")
-		good, broken := ids[0], ids[1:101]
-		defer v.wire.answer(func(r *http.Request) bool {
-			id, list := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/v1/opportunities/"), "/offers")
-			return list && slices.Contains(broken, id)
-		})()
-		v.during(func() {
-			for round := range 3 {
-				for _, id := range broken {
-					if err := v.lever.Touch(id); err != nil {
-						t.Fatal(err)
+	for name, code := range map[string]int{"500": 500, "no answer": 0} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				v := newVirtual(t, sandbox.Options{Opportunities: 200, Seed: 93}, 0)
+				v.config.SweepInterval = time.Hour
+				v.once()
+				ids := v.lever.IDs("opportunities")
+				good, broken := ids[0], ids[1:41]
+				v.wire.code = code
+				defer v.wire.answer(func(r *http.Request) bool {
+					id, list := strings.CutSuffix(strings.TrimPrefix(r.URL.Path, "/v1/opportunities/"), "/offers")
+					return list && slices.Contains(broken, id)
+				})()
+				v.during(func() {
+					for round := range 4 {
+						for _, id := range broken {
+							if err := v.lever.Touch(id); err != nil {
+								t.Fatal(err)
+							}
+						}
+						time.Sleep(15 * time.Second) // simulated time
+						offer, err := v.lever.AddOffer(good)
+						if err == nil {
+							err = v.lever.Touch(good)
+						}
+						if err != nil {
+							t.Fatal(err)
+						}
+						began := time.Now()
+						v.waitFor("the offer", func() bool { _, known, _ := v.desk.Row("opportunity_offers", offer); return known })
+						t.Logf("round %d: %s", round, time.Since(began))
+						if took := time.Since(began); took > 90*time.Second || round > 0 && took > 45*time.Second {
+							t.Errorf("round %d: the offer came after %s", round, took)
+						}
+						time.Sleep(25 * time.Minute) // simulated time
 					}
-				}
-				time.Sleep(20 * time.Second) // simulated time
-				offer, err := v.lever.AddOffer(good)
-				if err == nil {
-					err = v.lever.Touch(good)
-				}
-				if err != nil {
-					t.Fatal(err)
-				}
-				began := time.Now()
-				v.waitFor("the offer", func() bool { _, known, _ := v.desk.Row("opportunity_offers", offer); return known })
-				if took := time.Since(began); took > 5*time.Minute {
-					t.Errorf("round %d: the offer came after %s", round, took)
-				}
-				time.Sleep(20 * time.Minute) // simulated time
-			}
+					if late := v.status.Tables(v.desk); slices.ContainsFunc(late, func(s extractor.TableStatus) bool { return s.SweepBehind > 600 }) {
+						t.Errorf("the sweep is behind: %+v", late)
+					}
+					if n := v.aside(); n != len(broken) {
+						t.Errorf("%d parents are set aside", n)
+					}
+				})
+			})
 		})
-	})
+	}
+}
+
+// Something on the way answers 404 to everything, for days. That tells nothing of any record.
+func TestA404ForEverythingDeletesNothing(t *testing.T) {
+	for name, spared := range map[string]string{"for everything": "-", "but for the tables that are read whole": "/users"} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T) {
+				v := newVirtual(t, sandbox.Options{Opportunities: 150, Seed: 94}, 0)
+				v.config.SweepInterval = time.Hour
+				v.once()
+				events := v.desk.events
+				v.wire.code = http.StatusNotFound
+				answers := v.wire.answer(func(r *http.Request) bool { return !strings.HasSuffix(r.URL.Path, spared) })
+				v.during(func() {
+					time.Sleep(12 * time.Hour) // simulated time
+					if n := v.differences(); n > 0 || v.desk.events != events {
+						t.Errorf("%d differences, %d events", n, v.desk.events-events)
+					}
+					answers()
+					v.lever.Mutate(20)
+					v.converges()
+				})
+			})
+		})
+	}
 }

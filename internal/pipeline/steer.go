@@ -75,11 +75,16 @@ func (p *Pipeline) Resnapshot(ctx context.Context, table string, all bool) error
 		return err
 	}
 	return p.edit(ctx, "resnapshot", table, func(w *publish.Writer) ([]cdc.Change, error) {
-		kind := cdc.SnapshotIncremental
+		kind, since := cdc.SnapshotIncremental, w.LSN()
 		if all {
 			kind = cdc.SnapshotAll
 		}
-		return extractor.Resnapshot(table, kind, w.LSN()), nil
+		// What was promised before stays promised.
+		var was cdc.Snapshot
+		if json.Unmarshal(stateView{w}.Section(table, cdc.SectionSnapshot), &was) == nil && was.Kind == cdc.SnapshotAll && !was.Complete && !all {
+			kind, since = was.Kind, was.Since
+		}
+		return extractor.Resnapshot(table, kind, since), nil
 	})
 }
 

@@ -57,7 +57,7 @@ const (
 func newVirtual(t *testing.T, o sandbox.Options, latency time.Duration) *virtual {
 	t.Helper()
 	v := &virtual{t: t, lever: sandbox.New(o), clock: cdc.NewClock(), started: time.Now()}
-	v.wire = &wire{lever: v.lever, latency: latency, began: time.Now()}
+	v.wire = &wire{lever: v.lever, latency: latency, began: time.Now(), code: http.StatusInternalServerError}
 	var err error
 	v.client, err = lever.New(lever.Config{
 		BaseURL: "http://lever.test/v1", Token: func() (string, error) { return "key", nil },
@@ -144,6 +144,14 @@ func (v *virtual) converges() {
 	v.t.Errorf("%d differences after five hours", v.differences())
 }
 
+// aside is the number of parents set aside, for the kind of list for which they are most.
+func (v *virtual) aside() (most int) {
+	for _, table := range v.status.Tables(v.desk) {
+		most = max(most, table.Aside)
+	}
+	return most
+}
+
 // waitFor waits, in simulated time, until the condition holds.
 func (v *virtual) waitFor(what string, condition func() bool) {
 	v.t.Helper()
@@ -169,7 +177,8 @@ type wire struct {
 	began   time.Time
 
 	mu   sync.Mutex
-	away func(*http.Request) bool // which requests are answered with 500; nil for none
+	away func(*http.Request) bool // which requests are answered with code; nil for none
+	code int                      // 0: they are not answered at all
 	sent []sent
 	now  int
 	most int // requests in flight at once
@@ -189,9 +198,16 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	way()
 	at := time.Now()
 	rec := httptest.NewRecorder()
-	if away {
-		rec.WriteHeader(http.StatusInternalServerError)
-	} else {
+	switch {
+	case away && w.code == 0:
+		<-r.Context().Done()
+		w.mu.Lock()
+		w.now--
+		w.mu.Unlock()
+		return nil, r.Context().Err()
+	case away:
+		rec.WriteHeader(w.code)
+	default:
 		w.lever.ServeHTTP(rec, r)
 	}
 	way()
@@ -202,7 +218,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return rec.Result(), nil
 }
 
-// answer has requests answered with 500 until answers is called.
+// answer has requests answered with the wire's code until answers is called.
 func (w *wire) answer(away func(*http.Request) bool) (answers func()) {
 	set := func(away func(*http.Request) bool) {
 		w.mu.Lock()

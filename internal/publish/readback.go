@@ -45,7 +45,11 @@ func readTo(ctx context.Context, list listOffsets, opts []kgo.Opt, adm *kadm.Cli
 		err = ends.Error()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("find the end of topic %s: %w", topicName, denied(err, rightDescribe, onTopic(topicName)))
+		hint := ""
+		if errors.Is(err, kerr.UnknownTopicOrPartition) {
+			hint = " (check KAFKA_TOPIC_PREFIX: no producer has written under this one)"
+		}
+		return nil, fmt.Errorf("find the end of topic %s%s: %w", topicName, hint, denied(err, rightDescribe, onTopic(topicName)))
 	}
 	starts, err := adm.ListStartOffsets(ctx, topicName)
 	if err == nil {

@@ -208,7 +208,8 @@ func authorised(c Config, next http.HandlerFunc) http.Handler {
 			return
 		}
 		want, err := c.AdminToken()
-		given, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		bearer := strings.EqualFold(scheme, "Bearer")
 		switch {
 		case err != nil || want == "":
 			no(w, r, http.StatusServiceUnavailable, "ADMIN_TOKEN cannot be read, so nobody may steer; check ADMIN_TOKEN_FILE")

@@ -96,6 +96,7 @@ func TestSteering(t *testing.T) {
 		"GET changes nothing":        {method: http.MethodGet, path: "/tables/stages/pause", want: 405},
 		"with the token":             {path: "/tables/stages/pause", token: true, host: "producer.example", header: map[string]string{"Authorization": "Bearer " + token}, want: 200, told: "pause stages"},
 		"without the token":          {path: "/tables/stages/pause", token: true, want: 401},
+		"schemes have no case":       {path: "/tables/stages/pause", token: true, host: "producer.example", header: map[string]string{"Authorization": "bearer " + token}, want: 200, told: "pause stages"},
 		"with another token":         {path: "/tables/stages/pause", token: true, header: map[string]string{"Authorization": "Bearer a secre"}, want: 401},
 		"with a password":            {path: "/tables/stages/pause", token: true, header: map[string]string{"Authorization": "Basic " + token}, want: 401},
 		"under another name":         {path: "/tables/stages/pause", host: "evil.example:8080", want: 403},
