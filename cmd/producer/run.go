@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -11,6 +13,11 @@ import (
 	"github.com/leverstream/leverstream/internal/config"
 	"github.com/leverstream/leverstream/internal/pipeline"
 )
+
+// memoryLimit is the soft limit (bytes) of the memory that Go manages, unless GOMEMLIMIT sets
+// another. It is well above what the program holds while it loads (some 75 MiB), and keeps
+// garbage from piling up beyond that; 256 MiB is a usual limit of a container.
+const memoryLimit = 128 << 20
 
 func newRun() *cobra.Command {
 	var once, embed, takeOver bool
@@ -23,7 +30,7 @@ is under way and exits 0 within 10 seconds.
 
 With --once it makes one complete pass over every table (a snapshot or what has
 changed since, children, deletions) and exits 0, or 1 if a table could not be
-read; the others are committed all the same.
+read or it was stopped before the end; what was read is committed all the same.
 
 With --embedded it brings its own Kafka-protocol broker and schema registry, which
 keep their data in --data-dir, and prints their addresses, so that any Kafka
@@ -72,6 +79,9 @@ is started again, even with --take-over.`,
 					}
 				}()
 				fmt.Fprintf(cmd.OutOrStdout(), "Kafka broker:     %s\nschema registry:  %s\n", c.Kafka.Brokers[0], c.Registry.URL)
+			}
+			if !embed && os.Getenv("GOMEMLIMIT") == "" {
+				debug.SetMemoryLimit(memoryLimit)
 			}
 			o := pipeline.Options{Once: once, TakeOver: takeOver, Logger: log}
 			return replicate(ctx, c, o, func(ctx context.Context, p *pipeline.Pipeline) { showProgress(ctx, p, log, errOut) })
