@@ -67,7 +67,7 @@ func run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	binary := filepath.Join(dir, "producer")
 	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/leverstream/leverstream/cmd/producer") //nolint:gosec // the path is the one just made
-	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as the container image is built
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")                                                                 // as the container image is built
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		return fmt.Errorf("build the producer: %w", err)
