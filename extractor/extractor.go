@@ -161,7 +161,10 @@ func (e *Extractor) Run(ctx context.Context) error {
 	}
 	for _, l := range e.listings {
 		if !l.noSnapshot {
-			g.Go(func() error { return e.untilDone(ctx, l.loop("snapshot"), l.snapshot) })
+			g.Go(func() error {
+				defer e.Status.ends(l.loop("snapshot"))
+				return e.untilDone(ctx, l.loop("snapshot"), e.alive(l.loop("snapshot"), l.snapshot))
+			})
 		}
 		g.Go(func() error { return e.repeat(ctx, l.loop("increment"), e.PollInterval, l.increment) })
 		for _, d := range l.feeds {

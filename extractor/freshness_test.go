@@ -165,6 +165,54 @@ func TestALoopThatHangsIsNamed(t *testing.T) {
 	}
 }
 
+// blocked is a state of which the changes cannot be asked for.
+type blocked struct {
+	known
+
+	ctx context.Context
+}
+
+func (b blocked) Since(string, int64, int) ([]cdc.Version, error) {
+	<-b.ctx.Done()
+	return nil, b.ctx.Err()
+}
+
+func TestAFollowerThatHangsIsNamedAndASweepThatRestsIsNot(t *testing.T) {
+	for name, hangs := range map[string]bool{"hangs": true, "has nothing to do": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				var s State = known{}
+				if hangs {
+					s = blocked{ctx: ctx}
+				}
+				e := newTestExtractor(t, s)
+				ended := make(chan error, 2)
+				go func() { ended <- ignoreEnd(ctx, e.followers[0].run(ctx, nil)) }()
+				go func() {
+					ended <- e.sweepAlways(ctx, e.followers[0].sweepLoop(), func(_ context.Context, now time.Time) (time.Time, error) {
+						return now.Add(24 * time.Hour), nil
+					})
+				}()
+				time.Sleep(3 * time.Hour)
+				want := 0
+				if hangs {
+					want = 1
+				}
+				if stuck := e.Status.Stuck(time.Now().Add(-30 * time.Minute)); len(stuck) != want {
+					t.Errorf("stuck: %v", stuck)
+				}
+				cancel()
+				for range 2 {
+					if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+						t.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestEveryPhaseOfTroubleHasAdvice(t *testing.T) {
 	for _, p := range phases() {
 		quiet := p == PhaseWaiting || p == PhaseSnapshot || p == PhaseStreaming

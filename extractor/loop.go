@@ -47,19 +47,23 @@ func ignoreEnd(ctx context.Context, err error) error {
 
 // repeat reads every interval, counted from the start of a read, until ctx ends.
 func (e *Extractor) repeat(ctx context.Context, l loop, interval time.Duration, read func(context.Context) error) error {
-	alive := func(ctx context.Context) error {
-		e.Status.beat(l)
-		defer e.Status.beat(l)
-		return read(ctx)
-	}
 	for {
 		began := time.Now()
-		if err := e.untilDone(ctx, l, alive); err != nil {
+		if err := e.untilDone(ctx, l, e.alive(l, read)); err != nil {
 			return err
 		}
 		if !sleep(ctx, interval-time.Since(began)) {
 			return nil
 		}
+	}
+}
+
+// alive is the read with a sign of life before and after it.
+func (e *Extractor) alive(l loop, read func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		e.Status.beat(l)
+		defer e.Status.beat(l)
+		return read(ctx)
 	}
 }
 

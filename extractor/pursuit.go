@@ -140,6 +140,7 @@ func (p *pursuit) run(ctx context.Context, until <-chan struct{}) error {
 	defer again.Stop()
 	ending := false
 	for {
+		p.f.e.Status.beat(p.f.loop()) // at least every RefreshInterval, whatever Lever does
 		started, err := p.dispatch(ctx)
 		if err != nil {
 			return err

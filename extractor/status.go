@@ -74,7 +74,7 @@ type Status struct {
 	paused map[string]bool
 	lists  map[string]int64 // read by followers since their snapshots began, by loop
 	loads  loads
-	// beats are the last signs of life of the loops that read again and again, by name.
+	// beats are the last signs of life of the loops, by name.
 	beats map[string]time.Time
 
 	schedule schedule
@@ -181,11 +181,21 @@ func phaseOf(err error) Phase {
 	return PhaseDegraded
 }
 
-// beat notes that a loop has begun or ended a read.
-func (s *Status) beat(l loop) {
+// beat notes that a loop has begun or ended a read, or has looked for something to do.
+func (s *Status) beat(l loop) { s.rests(l, time.Now()) }
+
+// rests notes that a loop has nothing to do before the given time.
+func (s *Status) rests(l loop, until time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beats[l.name] = time.Now()
+	s.beats[l.name] = until
+}
+
+// ends notes that a loop is done for good.
+func (s *Status) ends(l loop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.beats, l.name)
 }
 
 // forget notes that the loops have ended.

@@ -345,6 +345,7 @@ func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 			if f.isApart(parent) {
 				return nil // it is asked for anyway
 			}
+			defer f.e.Status.beat(f.sweepLoop())
 			broken, err := f.try(ctx, parent, cdc.ClassSweep, func() {})
 			switch {
 			case err == nil, errors.Is(err, cdc.ErrForbidden) && f.hidden(ctx, parent):
@@ -363,13 +364,14 @@ func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 func (e *Extractor) sweepAlways(ctx context.Context, l loop, sweep func(context.Context, time.Time) (time.Time, error)) error {
 	for {
 		var next time.Time
-		err := e.untilDone(ctx, l, func(ctx context.Context) (err error) {
+		err := e.untilDone(ctx, l, e.alive(l, func(ctx context.Context) (err error) {
 			next, err = sweep(ctx, time.Now())
 			return err
-		})
+		}))
 		if err != nil {
 			return err
 		}
+		e.Status.rests(l, next)
 		// Never in a hurry: what became due in the meantime is read together.
 		if !sleep(ctx, max(time.Until(next), min(time.Second, e.PollInterval))) {
 			return nil
