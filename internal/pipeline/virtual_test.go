@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"slices"
 	"sort"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/change"
+	"github.com/leverstream/leverstream/internal/kafkatest"
 	"github.com/leverstream/leverstream/internal/lever"
 	"github.com/leverstream/leverstream/internal/sandbox"
 	"github.com/leverstream/leverstream/internal/state"
@@ -531,5 +533,8 @@ func (d *desk) bookmarkSize() (size int) {
 // bubble runs a test in simulated time, from a moment at which Lever has a past.
 func bubble(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
+	if os.Getenv(kafkatest.RealOnlyVariable) != "" {
+		t.Skip("uses no Kafka, and " + kafkatest.RealOnlyVariable + " is set")
+	}
 	synctest.Test(t, test)
 }
