@@ -151,6 +151,33 @@ func TestABrokenRowThatVanishesDoesNotHoldUpTheOthers(t *testing.T) {
 	w.check("when it can be asked for")
 }
 
+// A deletion feed names a row that is there again, and that cannot be asked for. The deletions
+// beside it are heard of all the same.
+func TestABrokenRowInAFeedDoesNotHoldUpTheOthers(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 60, Seed: 12})
+	w.env["SWEEP_INTERVAL"] = "0"
+	w.once()
+	ids := w.lever.IDs("opportunities")
+	w.must(w.lever.DeleteOpportunity(ids[1]))
+	feed := edited(map[string]func(map[string]any){"/opportunities/deleted": func(body map[string]any) {
+		again := map[string]any{"id": ids[0], "deletedAt": time.Now().AddDate(0, 0, -1).UnixMilli()}
+		body["data"] = append([]any{again}, data(body)...)
+	}})
+	w.between(func(rw http.ResponseWriter, r *http.Request, lever http.Handler) {
+		if r.URL.Path == "/v1/opportunities/"+ids[0] {
+			rw.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		feed(rw, r, lever)
+	})
+	if _, err := w.run(t.Context(), Options{Once: true}); err == nil || !strings.Contains(err.Error(), "1 single records could not be read") {
+		t.Errorf("error %v", err)
+	}
+	if h := w.check("beside the broken one"); h["opportunities"].Ops["d"] != 1 {
+		t.Errorf("opportunities %v", h["opportunities"].Ops)
+	}
+}
+
 // The producer was down for 40 days: the feed is read in windows that Lever allows.
 func TestDeletionsOfAPauseOfFortyDays(t *testing.T) {
 	var later atomic.Bool
