@@ -101,7 +101,8 @@ type Version struct {
 type Sink interface {
 	// Submit queues a unit. It blocks while the queue is full (back-pressure) and
 	// fails when the sink has stopped. The channel yields exactly one Result, after
-	// the commit.
+	// the commit. The unit must not be submitted again: the sink takes the fields of its
+	// rows, and leaves none there.
 	Submit(ctx context.Context, u *Unit) (<-chan Result, error)
 }
 

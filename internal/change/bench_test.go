@@ -94,7 +94,7 @@ func (t transport) RoundTrip(r *http.Request) (*http.Response, error) { return t
 func (l *load) emitted(b *testing.B, n int) {
 	b.Helper()
 	g := NewGroup(l.tables, l.rows, NewMemory(), "default", "bench", 1, time.UnixMilli(1_800_000_000_000))
-	if _, err := g.Add(l.unit); err != nil {
+	if _, err := g.Add(Encode(l.tables, l.unit)); err != nil {
 		b.Fatal(err)
 	}
 	for i, p := range g.Puts() {
@@ -152,7 +152,7 @@ func compare(b *testing.B, n int) {
 	b.ReportAllocs()
 	for b.Loop() {
 		g := NewGroup(l.tables, rows, NewMemory(), "default", "bench", 1, time.UnixMilli(1_800_000_000_000))
-		if _, err := g.Add(l.unit); err != nil {
+		if _, err := g.Add(Encode(l.tables, l.unit)); err != nil {
 			b.Fatal(err)
 		}
 		for i := range g.Events {

@@ -111,7 +111,7 @@ func (b *bench) commit(units ...*cdc.Unit) (*Group, cdc.Result) {
 	g := NewGroup(b.tables, b.rows, b.memory, "default", "test", b.lsn, time.UnixMilli(1_800_000_000_500))
 	var last cdc.Result
 	for _, u := range units {
-		r, err := g.Add(u)
+		r, err := g.Add(Encode(b.tables, u))
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -383,7 +383,7 @@ func TestRowsThatCannotBecomeEventsAreLettersOnce(t *testing.T) {
 func TestUnitsOfUnknownTablesAreRefused(t *testing.T) {
 	b := newBench(t)
 	g := NewGroup(b.tables, b.rows, b.memory, "default", "test", 0, time.Now())
-	if _, err := g.Add(b.unit(cdc.Row{Table: "nope", Key: "x"})); err == nil || !strings.Contains(err.Error(), "nope") {
+	if _, err := g.Add(Encode(b.tables, b.unit(cdc.Row{Table: "nope", Key: "x"}))); err == nil || !strings.Contains(err.Error(), "nope") {
 		t.Errorf("error %v", err)
 	}
 }

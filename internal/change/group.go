@@ -93,8 +93,6 @@ type Group struct {
 	account string
 	version string
 	now     time.Time
-	// encoded is where rows are encoded. What is kept of it is copied.
-	encoded []byte
 
 	// Events, in the order of their LSNs.
 	Events []Event
@@ -127,7 +125,7 @@ func (g *Group) Puts() []Put {
 // Add compares the unit with what was emitted before. The result says what must be
 // read again; everything else is in the group then. An error means that the state
 // could not be read, or that the unit is malformed, and that the group is void.
-func (g *Group) Add(u *cdc.Unit) (cdc.Result, error) {
+func (g *Group) Add(u *Unit) (cdc.Result, error) {
 	a := adding{Group: g, u: u, lists: make(map[cdc.List]map[string]bool, len(u.Lists)), refused: map[cdc.List]bool{}}
 	before := len(g.Events)
 	if err := a.run(); err != nil {
@@ -141,7 +139,7 @@ func (g *Group) Add(u *cdc.Unit) (cdc.Result, error) {
 // adding is the working state of one Add.
 type adding struct {
 	*Group
-	u      *cdc.Unit
+	u      *Unit
 	result cdc.Result
 	// lists holds the keys of each complete list of the unit; refused are those that
 	// were overtaken or have no parent.
@@ -192,7 +190,7 @@ func (a *adding) run() error {
 		}
 	}
 	for i := range a.u.Rows {
-		if err := a.row(&a.u.Rows[i]); err != nil {
+		if err := a.row(&a.u.Rows[i], &a.u.rows[i]); err != nil {
 			return err
 		}
 	}
@@ -414,8 +412,9 @@ func (a *adding) readAt() time.Time {
 }
 
 // letter puts a row aside, once per version of it.
-func (a *adding) letter(t *Table, r *cdc.Row, reason string) error {
-	body, err := json.Marshal(r.Fields)
+func (a *adding) letter(r *cdc.Row, e *encoded, reason string) error {
+	t := e.table
+	body, err := json.Marshal(e.fields)
 	if err != nil {
 		return fmt.Errorf("table %s: a row that cannot become an event is no JSON either: %w", t.Name, err)
 	}

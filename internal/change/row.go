@@ -2,7 +2,6 @@ package change
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,41 +18,28 @@ const (
 	fieldAnonymized = "isAnonymized"
 )
 
-// overhead is more than what an event adds to the bytes of its rows.
-const overhead = 1024
-
 // row compares one row with what was emitted before.
-func (a *adding) row(r *cdc.Row) error {
-	t, err := a.table(r.Table)
-	if err != nil {
-		return err
+func (a *adding) row(r *cdc.Row, e *encoded) error {
+	t := e.table
+	if t == nil {
+		return fmt.Errorf("unit names table %q, which is not selected", r.Table)
 	}
 	a.Rows++
 	private, orphan, err := a.parent(t, r)
 	if err != nil || orphan || a.refused[cdc.List{Table: r.Table, Parent: r.Parent}] {
 		return err
 	}
-	if t.Mask != nil {
-		masked := *r
-		masked.Fields = t.Mask.Apply(r.Fields)
-		r = &masked
+	if e.fault != "" {
+		return a.letter(r, e, e.fault)
 	}
-	after, report, err := t.Codec.EncodeRow(a.encoded[:0], *r)
-	a.encoded = after
-	if errors.Is(err, avro.ErrNoKey) {
-		return a.letter(t, r, "the record has no primary key "+t.Key+" (a text that is not empty)")
-	}
-	if err != nil {
-		return a.letter(t, r, "the record cannot be encoded with the table's schema")
-	}
-	a.drifted(t, report)
+	a.drifted(t, e.drift)
 	ref := cdc.Ref{Table: r.Table, Key: r.Key}
 	rec, err := a.rows.get(ref)
 	if err != nil {
 		return err
 	}
 	if rec == nil || rec.Row == nil {
-		return a.create(t, r, ref, rec, bytes.Clone(after))
+		return a.create(r, e, ref, rec)
 	}
 	before, err := t.Codec.Upgrade(rec.Schema, rec.Row)
 	if err != nil {
@@ -63,14 +49,14 @@ func (a *adding) row(r *cdc.Row) error {
 		if !a.letsGo(ref, rec) {
 			return a.claim(ref, rec, r.Parent)
 		}
-	} else if bytes.Equal(before, after) && !a.rewrite(t, rec) && !slices.Contains(a.u.Write, ref) {
+	} else if bytes.Equal(before, e.row) && !a.rewrite(t, rec) && !slices.Contains(a.u.Write, ref) {
 		return nil
 	}
 	if a.memory.overtaken(ref, a.u.Sent) {
 		a.again(cdc.Again{Ref: ref, Parent: r.Parent})
 		return nil
 	}
-	return a.update(t, r, ref, rec, before, bytes.Clone(after), private)
+	return a.update(r, e, ref, rec, before, private)
 }
 
 // drifted notes what did not fit the table's schema.
@@ -129,13 +115,14 @@ func (a *adding) claim(ref cdc.Ref, rec *state.Record, parent string) error {
 	return nil
 }
 
-func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, was *state.Record, after []byte) error {
+func (a *adding) create(r *cdc.Row, e *encoded, ref cdc.Ref, was *state.Record) error {
+	t, after := e.table, e.row
 	if a.memory.overtaken(ref, a.u.Sent) {
 		a.again(cdc.Again{Ref: ref, Parent: r.Parent})
 		return nil
 	}
-	if len(after)+overhead > t.MaxRecord {
-		return a.letter(t, r, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
+	if t.tooLarge(len(after)) {
+		return a.letter(r, e, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
 	}
 	op, at := avro.Create, a.sourceTime(t, nil, after)
 	if !t.Snapshot.Complete && t.Snapshot.Kind != cdc.SnapshotIncremental {
@@ -146,8 +133,9 @@ func (a *adding) create(t *Table, r *cdc.Row, ref cdc.Ref, was *state.Record, af
 	return nil
 }
 
-func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, before, after []byte, private bool) error {
-	if len(after)+overhead > t.MaxRecord {
+func (a *adding) update(r *cdc.Row, e *encoded, ref cdc.Ref, rec *state.Record, before []byte, private bool) error {
+	t, after := e.table, e.row
+	if t.tooLarge(len(after)) {
 		if t.stale(rec) {
 			// The new version cannot be written, and the old one must not stay as it is.
 			a.emit(t, ref.Key, avro.Read, nil, before, a.readAt())
@@ -155,7 +143,7 @@ func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, be
 			next.LSN = a.lsn
 			a.rows.put(ref, rec, &next)
 		}
-		return a.letter(t, r, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
+		return a.letter(r, e, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
 	}
 	follow := true
 	if len(t.Children) > 0 {
@@ -174,7 +162,7 @@ func (a *adding) update(t *Table, r *cdc.Row, ref cdc.Ref, rec *state.Record, be
 		a.emit(t, ref.Key, avro.Read, nil, after, at)
 	case bytes.Equal(before, after): // its topic has lost it
 		a.emit(t, ref.Key, avro.Read, nil, after, at)
-	case private || len(before)+len(after)+overhead > t.MaxRecord:
+	case private || t.tooLarge(len(before)+len(after)):
 		a.emit(t, ref.Key, avro.Delete, before, nil, at)
 		a.emit(t, ref.Key, avro.Create, nil, after, at)
 	default:

@@ -353,7 +353,7 @@ func (d *desk) commit(group []order) {
 	pending := map[string]offsets.Bookmark{}
 	var results []cdc.Result
 	for _, o := range group {
-		r, err := g.Add(o.unit)
+		r, err := g.Add(change.Encode(d.tables, o.unit))
 		if err != nil {
 			d.t.Error(err)
 		}

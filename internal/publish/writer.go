@@ -49,13 +49,16 @@ type Writer struct {
 }
 
 type submission struct {
-	unit   *cdc.Unit
+	unit   *change.Unit
 	result chan cdc.Result
 }
 
-// Submit queues a unit (see cdc.Sink).
+// Submit encodes the unit's rows and queues it (see cdc.Sink).
 func (w *Writer) Submit(ctx context.Context, u *cdc.Unit) (<-chan cdc.Result, error) {
-	s := submission{unit: u, result: make(chan cdc.Result, 1)}
+	s := submission{unit: change.Encode(w.tables, u), result: make(chan cdc.Result, 1)}
+	for i := range u.Rows {
+		u.Rows[i].Fields = nil
+	}
 	select {
 	case <-w.stopped:
 		return nil, cdc.ErrStopped
