@@ -31,6 +31,7 @@ type follower struct {
 	childList
 	e      *Extractor
 	tables []string
+	self   loop
 	// lead is the parent table whose LSNs the cursor counts.
 	lead string
 	// signal holds a token while the state may have news.
@@ -66,6 +67,9 @@ func newFollowers(e *Extractor, c childList, tables []string) []*follower {
 		}
 		f.tables = append(f.tables, t)
 	}
+	for _, f := range out {
+		f.self = loop{name: f.name + " of " + f.lead, tables: f.tables, path: f.of + "/:id/" + f.name}
+	}
 	return out
 }
 
@@ -80,9 +84,7 @@ func (e *Extractor) samePhase(a, b string) bool {
 // complete says whether the table's snapshot is.
 func (e *Extractor) complete(table string) bool { return complete(e.State, table) }
 
-func (f *follower) loop() loop {
-	return loop{name: f.name + " of " + f.lead, tables: f.tables, path: f.of + "/:id/" + f.name}
-}
+func (f *follower) loop() loop { return f.self }
 
 // wake tells the follower to look at the state again.
 func (f *follower) wake() {

@@ -23,7 +23,7 @@ type pageRead struct {
 }
 
 // mostAhead is how many pages of a list may be with the writer at once.
-const mostAhead = 4
+const mostAhead = 8
 
 // pages reads the list. Pages are fetched while those before are being committed. A page
 // that finds them settled, or has waited until they were, takes the bookmark changes of

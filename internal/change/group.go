@@ -80,6 +80,8 @@ type Letter struct {
 type Put struct {
 	cdc.Ref
 	Record *state.Record
+	// Value is what is stored of the record; nil if the row is gone.
+	Value []byte
 	// Was is the record as it was before the group, nil if there was none.
 	Was *state.Record
 }
@@ -107,17 +109,22 @@ type Group struct {
 // NewGroup returns an empty group. lsn is the log sequence number of the last event
 // before it; now is stamped on all its events; version is the program's.
 func NewGroup(tables map[string]*Table, rows Rows, m *Memory, account, version string, lsn int64, now time.Time) *Group {
-	return &Group{tables: tables, rows: newOverlay(tables, rows), memory: m, account: account, version: version, lsn: lsn, now: now, Drift: map[string]*avro.Report{}}
+	return &Group{tables: tables, rows: newOverlay(tables, rows, &m.parents), memory: m, account: account, version: version, lsn: lsn, now: now, Drift: map[string]*avro.Report{}}
 }
 
 // LSN returns the log sequence number of the last event.
 func (g *Group) LSN() int64 { return g.lsn }
 
-// Puts returns the new state records, in the order in which rows were first touched.
+// Puts encodes the new state records and returns them, in the order in which rows were first
+// touched.
 func (g *Group) Puts() []Put {
 	out := make([]Put, len(g.rows.order))
 	for i, ref := range g.rows.order {
-		out[i] = Put{Ref: ref, Record: g.rows.records[ref], Was: g.rows.was[ref]}
+		p := Put{Ref: ref, Record: g.rows.records[ref], Was: g.rows.was[ref]}
+		if p.Record != nil {
+			p.Value = state.AppendRecord(nil, *p.Record)
+		}
+		out[i] = p
 	}
 	return out
 }
@@ -360,8 +367,8 @@ func (a *adding) complete(l cdc.List) error {
 	if err != nil {
 		return err
 	}
-	parent, err := a.rows.parent(cdc.Ref{Table: t.Parent, Key: l.Parent})
-	if err != nil || parent == nil {
+	p, err := a.rows.parent(cdc.Ref{Table: t.Parent, Key: l.Parent})
+	if err != nil || !p.recorded {
 		return err
 	}
 	missing, err := a.rows.childrenOf(l, a.lists[l])

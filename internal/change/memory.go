@@ -2,10 +2,14 @@ package change
 
 import "github.com/leverstream/leverstream/internal/cdc"
 
-// Memory keeps when the answers that wrote rows and lists arrived, for as long as a
-// request that is older may still be under way. Requests die with the process, so
-// memory is all it takes.
+// Memory is what is kept from group to group. If the events of a group are not committed, its
+// memory is void, too.
+//
+// It keeps when the answers that wrote rows and lists arrived, for as long as a request that
+// is older may still be under way. Requests die with the process, so memory is all it takes.
 type Memory struct {
+	parents parents
+
 	rows  map[cdc.Ref]cdc.Instant
 	lists map[cdc.List]cdc.Instant
 	log   []remembered // in the order of writing

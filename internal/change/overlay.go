@@ -25,18 +25,11 @@ type overlay struct {
 	// children and claims hold the keys that were put under a parent in this group.
 	// They may have left it again.
 	children, claims map[cdc.List]map[string]bool
-	// parents holds the record of each parent table that was looked up last: the rows of
-	// a list all ask for the same one.
-	parents map[string]looked
+	// parents are those of this group and the ones before.
+	parents *parents
 }
 
-// looked is what the base says of a row. It does not change while the group is open.
-type looked struct {
-	key string
-	rec *state.Record
-}
-
-func newOverlay(tables map[string]*Table, base Rows) *overlay {
+func newOverlay(tables map[string]*Table, base Rows, p *parents) *overlay {
 	return &overlay{
 		base:     base,
 		tables:   tables,
@@ -44,23 +37,22 @@ func newOverlay(tables map[string]*Table, base Rows) *overlay {
 		was:      map[cdc.Ref]*state.Record{},
 		children: map[cdc.List]map[string]bool{},
 		claims:   map[cdc.List]map[string]bool{},
-		parents:  map[string]looked{},
+		parents:  p,
 	}
 }
 
-// parent returns the record of a parent row, or nil if there is none.
-func (o *overlay) parent(ref cdc.Ref) (*state.Record, error) {
-	if rec, ok := o.records[ref]; ok {
-		return rec, nil
-	}
-	if last, ok := o.parents[ref.Table]; ok && last.key == ref.Key {
-		return last.rec, nil
+// parent returns what is known of a parent row.
+func (o *overlay) parent(ref cdc.Ref) (parent, error) {
+	if p, ok := o.parents.get(ref); ok {
+		return p, nil
 	}
 	rec, err := o.get(ref)
-	if err == nil {
-		o.parents[ref.Table] = looked{ref.Key, rec}
+	if err != nil {
+		return parent{}, err
 	}
-	return rec, err
+	p := parentOf(rec)
+	o.parents.set(ref, p)
+	return p, nil
 }
 
 // get returns the record, or nil if there is none.
@@ -85,6 +77,9 @@ func (o *overlay) put(ref cdc.Ref, was, rec *state.Record) {
 		o.was[ref] = was
 	}
 	o.records[ref] = rec
+	if t := o.tables[ref.Table]; t != nil && len(t.Children) > 0 {
+		o.parents.set(ref, parentOf(rec))
+	}
 	if rec == nil {
 		return
 	}

@@ -76,11 +76,8 @@ func (a *adding) parent(t *Table, r *cdc.Row) (private, orphan bool, err error) 
 	if t.Parent == "" {
 		return false, false, nil
 	}
-	parent, err := a.rows.parent(cdc.Ref{Table: t.Parent, Key: r.Parent})
-	if err != nil || parent == nil || parent.Row == nil {
-		return false, true, err
-	}
-	return parent.Anonymized, false, nil
+	p, err := a.rows.parent(cdc.Ref{Table: t.Parent, Key: r.Parent})
+	return p.anonymized, !p.row, err
 }
 
 // rewrite says that the row is to be written again although it is known: a re-snapshot of

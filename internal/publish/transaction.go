@@ -22,6 +22,7 @@ type transaction struct {
 	w       *Writer
 	now     time.Time
 	records []*kgo.Record
+	puts    []change.Put
 	bytes   int
 	// mark is the commit record: the one from which a local copy of the state is
 	// recognised.
@@ -57,13 +58,9 @@ func (t *transaction) build(g *change.Group, bookmarks map[string]offsets.Bookma
 	for _, l := range g.Letters {
 		t.letter(l)
 	}
-	for _, p := range g.Puts() {
-		key := state.RowKey(c.Account, p.Table, p.Key)
-		if p.Record == nil {
-			t.add(c.StateTopic, key, nil)
-			continue
-		}
-		t.add(c.StateTopic, key, state.AppendRecord(nil, *p.Record))
+	t.puts = g.Puts()
+	for _, p := range t.puts {
+		t.add(c.StateTopic, state.RowKey(c.Account, p.Table, p.Key), p.Value)
 	}
 	if err := t.addBookmarks(bookmarks, changed); err != nil {
 		return err
@@ -235,14 +232,19 @@ func (w *Writer) abort() error {
 // store moves the local copy of the state, after the commit and only then.
 func (t *transaction) store(g *change.Group) (err error) {
 	w := t.w
-	b := w.store.NewBatch()
+	size := 0
+	for _, p := range t.puts {
+		const entries = 256 // the row's key and the entries by which it is found
+		size += len(p.Value) + entries
+	}
+	b := w.store.NewBatchWithSize(size)
 	defer func() { err = errors.Join(err, b.Close()) }()
-	if g != nil {
-		for _, p := range g.Puts() {
-			if err := b.Replace(p.Table, p.Key, p.Was, p.Record); err != nil {
-				return err
-			}
+	for _, p := range t.puts {
+		if err := b.Replace(p.Table, p.Key, p.Was, p.Record, p.Value); err != nil {
+			return err
 		}
+	}
+	if g != nil {
 		for i := range g.Events {
 			// A row that comes back at once may be that of a person who was anonymised.
 			if e := &g.Events[i]; e.Op == avro.Delete {

@@ -26,8 +26,11 @@ type Batch struct {
 type rowRef struct{ table, key string }
 
 // NewBatch returns an empty batch.
-func (s *Store) NewBatch() *Batch {
-	return &Batch{s: s, b: s.db.NewBatch(), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[rowRef]bool{}}
+func (s *Store) NewBatch() *Batch { return s.NewBatchWithSize(0) }
+
+// NewBatchWithSize returns an empty batch that will hold about so many bytes.
+func (s *Store) NewBatchWithSize(size int) *Batch {
+	return &Batch{s: s, b: s.db.NewBatchWithSize(size), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[rowRef]bool{}}
 }
 
 // Put sets the record of a row.
@@ -42,9 +45,9 @@ func (b *Batch) Delete(table, key string) error {
 
 // Replace sets the record of a row, or removes it if r is nil. The caller knows the record
 // that the row has, or nil if it has none, so that it need not be looked up to move the
-// entries by which it is found.
-func (b *Batch) Replace(table, key string, was, r *Record) error {
-	return b.replace(rowRef{table, key}, was, r)
+// entries by which it is found. encoded is what AppendRecord makes of r.
+func (b *Batch) Replace(table, key string, was, r *Record, encoded []byte) error {
+	return b.replace(rowRef{table, key}, was, r, encoded)
 }
 
 func (b *Batch) old(ref rowRef) (*Record, error) {
@@ -67,10 +70,13 @@ func (b *Batch) change(ref rowRef, r *Record) error {
 	if old != nil && r != nil && !bytes.Equal(old.Row, r.Row) {
 		b.Erase(ref.table, ref.key) // who reads the topic does not know why the row was written anew
 	}
-	return b.replace(ref, old, r)
+	if r == nil {
+		return b.replace(ref, old, nil, nil)
+	}
+	return b.replace(ref, old, r, AppendRecord(nil, *r))
 }
 
-func (b *Batch) replace(ref rowRef, old, r *Record) (err error) {
+func (b *Batch) replace(ref rowRef, old, r *Record, encoded []byte) (err error) {
 	was, is := entries(ref, old), entries(ref, r)
 	for _, e := range was {
 		if !slices.ContainsFunc(is, func(x []byte) bool { return slices.Equal(x, e) }) {
@@ -93,7 +99,7 @@ func (b *Batch) replace(ref rowRef, old, r *Record) (err error) {
 		}
 		err = b.b.Delete(key, nil)
 	} else {
-		err = b.b.Set(key, AppendRecord(nil, *r), nil)
+		err = b.b.Set(key, encoded, nil)
 	}
 	b.records[ref] = r
 	b.counts[ref.table] += rows(r) - rows(old)

@@ -70,7 +70,7 @@ func withSecret(t *testing.T, dir string) *Store {
 		}
 		b := s.NewBatch()
 		for key, r := range rows {
-			if err := b.Replace("stages", key, was[key], r); err != nil {
+			if err := replace(b, key, was[key], r); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -115,7 +115,7 @@ func TestErasedValuesVanishFromTheFiles(t *testing.T) {
 			b := s.NewBatch()
 			defer b.Close()
 			b.Erase(erased.Table, erased.Key)
-			if err := errors.Join(b.Replace(erased.Table, erased.Key, row(secret+"4"), row("anonymous")), b.Commit()); err != nil {
+			if err := errors.Join(replace(b, erased.Key, row(secret+"4"), row("anonymous")), b.Commit()); err != nil {
 				t.Fatal(err)
 			}
 		}, false},
@@ -300,7 +300,7 @@ func TestADamagedFileIsNoticedByErase(t *testing.T) {
 	}
 	s = open(t, dir)
 	b := s.NewBatch()
-	if err := errors.Join(b.Replace("stages", "erased", row(secret+"4"), nil), b.Commit(), b.Close()); err != nil {
+	if err := errors.Join(replace(b, "erased", row(secret+"4"), nil), b.Commit(), b.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Erase(t.Context()); !errors.Is(err, ErrDamaged) {
@@ -313,4 +313,13 @@ func TestADamagedFileIsNoticedByErase(t *testing.T) {
 	if fresh, _ := s.Fresh(); !fresh {
 		t.Error("it is not rebuilt")
 	}
+}
+
+// replace replaces the record of a stage.
+func replace(b *Batch, key string, was, r *Record) error {
+	var value []byte
+	if r != nil {
+		value = AppendRecord(nil, *r)
+	}
+	return b.Replace("stages", key, was, r, value)
 }

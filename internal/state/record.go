@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -55,6 +56,8 @@ func AppendRecord(dst []byte, r Record) []byte {
 	if !r.ReadAt.IsZero() {
 		flags |= flagReadAt
 	}
+	const most = 2 + 7*binary.MaxVarintLen64 // version, flags and numbers
+	dst = slices.Grow(dst, most+len(r.Parent)+len(r.DeadHash)+len(r.Row))
 	dst = append(dst, recordVersion, flags)
 	dst = binary.AppendUvarint(dst, uint64(r.Schema))
 	dst = binary.AppendVarint(dst, r.LSN)

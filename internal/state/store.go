@@ -27,6 +27,10 @@ const (
 	// blockSize is what is held of the files.
 	memTableSize, memTables = 8 << 20, 2
 	blockSize               = 24 << 20
+	// compactAt is how many layers of new files there may be before they are merged into the
+	// old ones, which rewrites most of those: rows come in no order of their keys. A lookup asks
+	// the filter of each layer. stopAt is when writes wait for it.
+	compactAt, stopAt = 12, 36
 	// storeVersion is part of the identity: a store of another layout is rebuilt.
 	storeVersion = 1
 )
@@ -172,7 +176,7 @@ func (s *Store) open() error {
 				}
 			},
 		},
-		MemTableStopWritesThreshold: memTables, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
+		MemTableStopWritesThreshold: memTables, L0CompactionThreshold: compactAt, L0StopWritesThreshold: stopAt, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
 		Cleaner: keepNoLogs{}, Comparer: comparer,
 	}
 	for i := range o.Levels {
