@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
@@ -25,25 +24,24 @@ type pageRead struct {
 // mostAhead is how many pages of a list may be with the writer at once.
 const mostAhead = 8
 
-// pages reads the list. Pages are fetched while those before are being committed. A page
-// that finds them settled, or has waited until they were, takes the bookmark changes of
-// all of them along; the others are submitted without theirs. So a bookmark that names
-// page k says that all pages before it are done.
+// pages reads the list. Pages are fetched while those before are being committed. What a
+// page changes in the bookmarks goes with the first page that is submitted when it and all
+// before it are settled, which is itself if none is ahead. So a bookmark that names page k
+// says that all pages before it are done.
 func (e *Extractor) pages(ctx context.Context, l pageRead) (err error) {
-	var ahead []*submission
+	var ahead []*submission // in the order of the pages
 	defer func() {
 		for _, s := range ahead {
 			e.Clock.End(s.read)
 		}
 	}()
-	settle := func() (err error) {
-		for _, s := range ahead {
-			err = errors.Join(err, e.settled(ctx, s))
-		}
-		ahead = nil
-		return err
+	var changes []cdc.Change // of settled pages, not submitted yet
+	settle := func() error {
+		s := ahead[0]
+		ahead = ahead[1:]
+		changes = append(changes, s.changes...)
+		return e.settled(ctx, s)
 	}
-	var changes []cdc.Change
 	r := l.request
 	for {
 		read := e.Clock.Begin()
@@ -52,8 +50,8 @@ func (e *Extractor) pages(ctx context.Context, l pageRead) (err error) {
 			err = fmt.Errorf("%w: list %s names the page just read as its next one", cdc.ErrUnavailable, r.Path)
 		}
 		last := err != nil || p.Next == "" || l.firstOnly
-		if last || len(ahead) == mostAhead || !slices.ContainsFunc(ahead, (*submission).open) {
-			err = errors.Join(settle(), err)
+		for len(ahead) > 0 && (last || len(ahead) >= mostAhead || !ahead[0].open()) {
+			err = errors.Join(err, settle())
 		}
 		var u *cdc.Unit
 		if err == nil {
@@ -63,15 +61,16 @@ func (e *Extractor) pages(ctx context.Context, l pageRead) (err error) {
 			e.Clock.End(read)
 			return err
 		}
-		changes = append(changes, u.Changes...)
-		u.Changes = nil
-		if len(ahead) == 0 {
-			u.Changes, changes = changes, nil
+		own := u.Changes
+		if u.Changes = changes; len(ahead) == 0 {
+			u.Changes, own = append(changes, own...), nil
 		}
+		changes = nil
 		s, err := e.submit(ctx, read, u, l.live)
 		if err != nil {
 			return err
 		}
+		s.changes = own
 		if ahead = append(ahead, s); last {
 			return settle()
 		}
@@ -109,6 +108,8 @@ type submission struct {
 	read    cdc.Instant
 	live    bool
 	results <-chan cdc.Result
+	// changes are those of the bookmarks that wait until it is settled.
+	changes []cdc.Change
 }
 
 // open says that the writer has not answered yet.
