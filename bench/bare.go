@@ -20,19 +20,17 @@ const bareEvents = 30_000
 // bareTime is for how long it does.
 const bareTime = 10 * time.Second
 
-// bare produces the first events of the load and their state records again, as they are,
-// into topics of their own, in transactions of so many events. It returns the rate of
-// events: what Kafka and its client allow on this machine.
+// bare produces the first events of the load and their state records again, as they are and
+// in the order in which the load did, into topics of their own with as many partitions, in
+// transactions of so many events. It returns the rate of events: what Kafka and its client
+// allow on this machine.
 func (w *workload) bare(ctx context.Context, perTransaction int) (eventsPerSecond float64, err error) {
 	var topics []string
 	for _, t := range extractor.Tables() {
 		topics = append(topics, w.prefix+"."+t.Name)
 	}
-	events, err := w.read(ctx, topics, bareEvents)
-	if err != nil {
-		return 0, err
-	}
-	states, err := w.read(ctx, []string{w.prefix + ".state"}, len(events))
+	state := w.prefix + ".state"
+	records, err := w.read(ctx, append(topics, state), 2*bareEvents)
 	if err != nil {
 		return 0, err
 	}
@@ -48,23 +46,27 @@ func (w *workload) bare(ctx context.Context, perTransaction int) (eventsPerSecon
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
 	maxBytes := "8388608"
-	for _, t := range append(topics, w.prefix+".state") {
+	for _, t := range append(topics, state) {
 		partitions := int32(6)
-		if strings.HasSuffix(t, ".state") {
+		if t == state {
 			partitions = 1
 		}
 		if _, err := adm.CreateTopic(ctx, partitions, 1, map[string]*string{"max.message.bytes": &maxBytes}, "bare-"+t); err != nil {
 			return 0, fmt.Errorf("create topic bare-%s: %w", t, err)
 		}
 	}
-	perTransaction = max(1, min(perTransaction, len(events)))
+	// An event and its state record are two records.
+	size := max(1, min(2*perTransaction, len(records)))
 	began, produced := time.Now(), 0
-	for at := 0; time.Since(began) < bareTime; at = (at + perTransaction) % (len(events) - perTransaction + 1) {
+	for at := 0; time.Since(began) < bareTime; at = (at + size) % (len(records) - size + 1) {
 		if err := cl.BeginTransaction(); err != nil {
 			return 0, err
 		}
 		promise := kgo.AbortingFirstErrPromise(cl)
-		for _, r := range slices.Concat(events[at:at+perTransaction], states[at:min(at+perTransaction, len(states))]) {
+		for _, r := range records[at : at+size] {
+			if r.Topic != state {
+				produced++
+			}
 			cl.Produce(ctx, &kgo.Record{Topic: "bare-" + r.Topic, Key: r.Key, Value: r.Value}, promise.Promise())
 		}
 		if err := promise.Err(); err != nil {
@@ -73,10 +75,9 @@ func (w *workload) bare(ctx context.Context, perTransaction int) (eventsPerSecon
 		if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 			return 0, err
 		}
-		produced += perTransaction
 	}
 	took := time.Since(began)
-	if _, err := adm.DeleteTopics(ctx, append(prefixed("bare-", topics), "bare-"+w.prefix+".state")...); err != nil {
+	if _, err := adm.DeleteTopics(ctx, prefixed("bare-", append(topics, state))...); err != nil {
 		return 0, err
 	}
 	return float64(produced) / took.Seconds(), nil
@@ -90,9 +91,9 @@ func prefixed(prefix string, names []string) []string {
 	return out
 }
 
-// read returns the first n records of the topics.
+// read returns the first n records of the topics, in the order of their timestamps.
 func (w *workload) read(ctx context.Context, topics []string, n int) (out []*kgo.Record, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(w.kafka.brokers, ",")...), kgo.ConsumeTopics(topics...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
@@ -101,7 +102,8 @@ func (w *workload) read(ctx context.Context, topics []string, n int) (out []*kgo
 	}
 	defer cl.Close()
 	quiet := 0
-	for len(out) < n && quiet < 3 {
+	byTime := func(a, b *kgo.Record) int { return a.Timestamp.Compare(b.Timestamp) }
+	for quiet < 3 {
 		polling, stop := context.WithTimeout(ctx, time.Second)
 		fetches := cl.PollFetches(polling)
 		stop()
@@ -120,6 +122,11 @@ func (w *workload) read(ctx context.Context, topics []string, n int) (out []*kgo
 		if quiet++; len(out) > before {
 			quiet = 0
 		}
+		if len(out) > 4*n {
+			slices.SortStableFunc(out, byTime)
+			out = slices.Clone(out[:n])
+		}
 	}
+	slices.SortStableFunc(out, byTime)
 	return out[:min(n, len(out))], nil
 }
