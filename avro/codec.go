@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"time"
 
@@ -238,6 +239,8 @@ func (c *Codec) AppendKey(dst []byte, key string) []byte {
 // AppendEvent appends the record value of an event to dst: the rows as they are, and the
 // fields that follow them as tailFields, or flatFields, has them.
 func (c *Codec) AppendEvent(dst []byte, e Event) []byte {
+	const numbers = 128 // all that is not text
+	dst = slices.Grow(dst, len(e.Before)+len(e.After)+len(e.Version)+len(e.Account)+len(e.Snapshot)+len(c.prefix)+len(c.table.Name)+numbers)
 	dst = header(dst, c.valueID)
 	if c.format == Flat {
 		return c.appendFlat(dst, &e)
