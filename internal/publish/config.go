@@ -92,7 +92,7 @@ const (
 	maxGroupBytes = 8 << 20
 	maxGroupWait  = 250 * time.Millisecond
 	// quiet is how long the queue must be empty before a smaller group is committed.
-	quiet = 5 * time.Millisecond
+	quiet = 20 * time.Millisecond
 	// queueLength bounds the units that wait to be committed: those that arrive while a
 	// transaction ends.
 	queueLength = 1024
