@@ -62,10 +62,10 @@ func (e *Extractor) pages(ctx context.Context, l pageRead) (err error) {
 			return err
 		}
 		own := u.Changes
-		if u.Changes = changes; len(ahead) == 0 {
-			u.Changes, own = append(changes, own...), nil
+		if len(ahead) == 0 {
+			changes, own = append(changes, own...), nil
 		}
-		changes = nil
+		u.Changes, changes = changes, nil
 		s, err := e.submit(ctx, read, u, l.live)
 		if err != nil {
 			return err
