@@ -57,24 +57,44 @@ func (w *workload) bare(ctx context.Context, perTransaction int) (eventsPerSecon
 	}
 	// An event and its state record are two records.
 	size := max(1, min(2*perTransaction, len(records)))
-	began, produced := time.Now(), 0
-	for at := 0; time.Since(began) < bareTime; at = (at + size) % (len(records) - size + 1) {
+	at := 0
+	// transact produces the next records and returns how many events were among them.
+	transact := func() (events int, err error) {
 		if err := cl.BeginTransaction(); err != nil {
 			return 0, err
 		}
 		promise := kgo.AbortingFirstErrPromise(cl)
 		for _, r := range records[at : at+size] {
 			if r.Topic != state {
-				produced++
+				events++
 			}
 			cl.Produce(ctx, &kgo.Record{Topic: "bare-" + r.Topic, Key: r.Key, Value: r.Value}, promise.Promise())
 		}
 		if err := promise.Err(); err != nil {
 			return 0, err
 		}
+		at = (at + size) % (len(records) - size + 1)
+		return events, cl.EndTransaction(ctx, kgo.TryCommit)
+	}
+	// Whoever produces to a new topic waits until the client knows it: that is not counted.
+	for _, t := range append(topics, state) {
+		if err := cl.BeginTransaction(); err != nil {
+			return 0, err
+		}
+		if err := cl.ProduceSync(ctx, &kgo.Record{Topic: "bare-" + t, Value: []byte("x")}).FirstErr(); err != nil {
+			return 0, err
+		}
 		if err := cl.EndTransaction(ctx, kgo.TryCommit); err != nil {
 			return 0, err
 		}
+	}
+	began, produced := time.Now(), 0
+	for time.Since(began) < bareTime {
+		n, err := transact()
+		if err != nil {
+			return 0, err
+		}
+		produced += n
 	}
 	took := time.Since(began)
 	if _, err := adm.DeleteTopics(ctx, prefixed("bare-", append(topics, state))...); err != nil {
