@@ -262,6 +262,33 @@ func TestAChildWithoutItsParentIsDropped(t *testing.T) {
 	b.expect("parent first", []string{"c opportunities o1", "c opportunity_offers f1"}, list(b.unit(b.opportunity("o1", ""), b.offer("f1", "o1", "")), "o1"))
 }
 
+// What is remembered of a parent is what the state says, from group to group and within one.
+func TestParentsAreRememberedAsTheyAre(t *testing.T) {
+	b := newBench(t)
+	offers := func(more string) *cdc.Unit { return list(b.unit(b.offer("f1", "o1", more)), "o1") }
+	b.expect("not there", nil, offers(""))
+	b.expect("created", []string{"c opportunities o1"}, b.unit(b.opportunity("o1", `,"isAnonymized":false`)))
+	b.expect("now it is", []string{"c opportunity_offers f1"}, offers(`,"status":"draft"`))
+	b.expect("anonymised", []string{"d opportunities o1", "c opportunities o1"}, b.unit(b.opportunity("o1", `,"isAnonymized":true`)))
+	b.expect("and known as that", []string{"d opportunity_offers f1", "c opportunity_offers f1"}, offers(`,"status":"sent"`))
+	b.expect("deleted", []string{"d opportunity_offers f1", "d opportunities o1"}, gone(b.unit(), "opportunities", "o1", ""))
+	b.expect("a list asked for after that", nil, offers(""))
+	b.expect("all in one group", []string{"c opportunities o1", "c opportunity_offers f1", "d opportunity_offers f1", "d opportunities o1"},
+		b.unit(b.opportunity("o1", "")), offers(""), gone(b.unit(), "opportunities", "o1", ""), offers(""))
+
+	// More parents than are remembered.
+	var many []cdc.Row
+	for i := range 2*mostYoung + 1 {
+		many = append(many, b.opportunity(fmt.Sprint("p", i), ""))
+	}
+	b.commit(b.unit(many...))
+	if n := len(b.memory.parents.young) + len(b.memory.parents.old); n > 2*mostYoung {
+		t.Errorf("%d parents are remembered", n)
+	}
+	b.expect("forgotten, not lost", []string{"c opportunity_offers f2"}, list(b.unit(b.offer("f2", "p0", "")), "p0"))
+	b.expect("and remembered again", []string{"u opportunity_offers f2"}, list(b.unit(b.offer("f2", "p0", `,"status":"sent"`)), "p0"))
+}
+
 func TestADeletedParentTakesItsChildren(t *testing.T) {
 	b := newBench(t)
 	b.commit(b.unit(b.opportunity("o1", "")), list(b.unit(b.offer("f1", "o1", ""), b.offer("f2", "o1", "")), "o1"))
