@@ -21,8 +21,9 @@ type pageRead struct {
 	firstOnly bool
 }
 
-// mostAhead is how many pages of a list may be with the writer at once.
-const mostAhead = 8
+// mostAhead is how many pages of a list may be with the writer at once. A bookmark is at most
+// twice as many pages behind: those are read again after a crash.
+const mostAhead = 4
 
 // pages reads the list. Pages are fetched while those before are being committed. What a
 // page changes in the bookmarks goes with the first page that is submitted when it and all
