@@ -14,6 +14,7 @@ import (
 	"github.com/leverstream/leverstream/internal/config"
 	"github.com/leverstream/leverstream/internal/lever"
 	"github.com/leverstream/leverstream/internal/publish"
+	"github.com/leverstream/leverstream/offsets"
 )
 
 const (
@@ -133,8 +134,7 @@ func (p *Pipeline) run(ctx context.Context) error {
 			}
 			wc.Confidentiality, err = confidentiality, extractor.ErrKeyChanged
 		}
-		// Having been the owner once, this instance only goes on if it still is.
-		wc.TakeOver = false
+		wc.WasOwner = p.owned
 		pause := min(mostPause, 250*time.Millisecond<<min(failures, 10))
 		pause = pause/2 + rand.N(pause/2)
 		p.note("waiting after an error")
@@ -210,7 +210,10 @@ func (p *Pipeline) failed(ctx context.Context, wc publish.Config, err error) (do
 	var owned *publish.OwnedError
 	var fatal *publish.ConfigError
 	switch {
-	case errors.As(err, &owned), errors.As(err, &fatal), errors.Is(err, extractor.ErrOtherAccount), errors.Is(err, extractor.ErrBookmark):
+	case errors.As(err, &owned):
+		p.deposed(wc, owned.Owner)
+		return true, err
+	case errors.As(err, &fatal), errors.Is(err, extractor.ErrOtherAccount), errors.Is(err, extractor.ErrBookmark):
 		return true, err
 	case ctx.Err() != nil && !p.owned:
 		return true, nil // there was nothing to commit
@@ -221,12 +224,17 @@ func (p *Pipeline) failed(ctx context.Context, wc publish.Config, err error) (do
 	defer cancel()
 	owner, live, lookErr := publish.Owner(asking, wc)
 	if lookErr == nil && live && owner.Instance != p.o.Instance && p.owned {
-		if err := publish.Deposed(wc, owner); err != nil {
-			p.o.Logger.Warn("cannot note in STATE_DIR who has replaced this producer", "error", err)
-		}
+		p.deposed(wc, owner)
 		return true, &publish.OwnedError{Account: wc.Account, Owner: owner}
 	}
 	return false, err
+}
+
+// deposed notes who has replaced this producer.
+func (p *Pipeline) deposed(wc publish.Config, by offsets.Owner) {
+	if err := publish.Deposed(wc, by); err != nil {
+		p.o.Logger.Warn("cannot note in STATE_DIR who has replaced this producer", "error", err)
+	}
 }
 
 // confidentiality finds out what may be read, with patience.

@@ -52,6 +52,10 @@ type Config struct {
 	EraseInterval time.Duration
 	// TakeOver deposes another owner at once instead of waiting for it.
 	TakeOver bool
+	// WasOwner says that this instance has been the owner before: it opens again only to go on.
+	// A live owner that it finds has replaced it, and is an *OwnedError; it neither waits for
+	// that one nor deposes it in turn, whatever TakeOver says.
+	WasOwner bool
 	Clock    *cdc.Clock
 	// Now is the time of day, which may jump; nil is this machine's.
 	Now    func() time.Time

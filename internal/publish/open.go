@@ -108,6 +108,7 @@ func (w *Writer) discard() error {
 // own waits for the account to be free, becomes its owner, and says so in the first
 // transaction.
 func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) error {
+	w.c.TakeOver = w.c.TakeOver && !w.c.WasOwner
 	dir := filepath.Join(w.c.StateDir, w.c.Prefix, w.c.Account)
 	id := state.Identity{ClusterID: cluster, StateTopicID: w.topics[w.c.StateTopic].id, Account: w.c.Account, Prefix: w.c.Prefix}
 	open := func() (err error) {
@@ -130,7 +131,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 		name, err := os.ReadFile(lastInstance)
 		return err == nil && string(name) == o.Instance
 	}
-	if err := w.become(ctx, adm, dead, true); err != nil {
+	if err := w.become(ctx, adm, dead, !w.c.WasOwner); err != nil {
 		return err
 	}
 	failpoint.Reach(failpoint.Fenced)

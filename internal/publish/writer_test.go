@@ -190,6 +190,7 @@ func TestConformance(t *testing.T) {
 		{"another account under the prefix is refused", otherAccount},
 		{"a producer that was deposed stops and knows by whom", deposed},
 		{"a standby waits until the owner is gone", standsBy},
+		{"a replaced owner stops", stopsReplaced},
 		{"a producer gives way to an owner that it could not see", givesWay},
 		{"topics are created as promised", topicsAsPromised},
 		{"many units at once", manyUnits},
@@ -425,6 +426,23 @@ func standsBy(t *testing.T, a *account) {
 	a.owned(other)
 	a.TakeOver = true
 	a.open().stop()
+}
+
+// stopsReplaced: whoever was the owner and is fenced may look at the owner record before its
+// successor has written one, and then takes itself for the owner. It sees the other one when it
+// opens again.
+func stopsReplaced(t *testing.T, a *account) {
+	a.open().stop() // makes the topics
+	other := offsets.Owner{Instance: "other", Host: "elsewhere", PID: 1, Started: time.Now().UnixMilli(), Renewed: time.Now().UnixMilli()}
+	a.owned(other)
+	a.WasOwner, a.TakeOver = true, true
+	var owned *OwnedError
+	if _, err := Open(t.Context(), a.Config); !errors.As(err, &owned) || owned.Owner.Instance != "other" {
+		t.Errorf("error %v", err)
+	}
+	other.Released = true
+	a.owned(other)
+	a.open().stop() // it is free again
 }
 
 // onFindCoordinator is called when a client is about to become the owner.
