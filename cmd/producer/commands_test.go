@@ -97,7 +97,7 @@ func TestBookmarksAreEditedThroughTheProducersGate(t *testing.T) {
 
 	// A live producer is not disturbed, unless that is asked for.
 	producer := start(t, s.env, "run")
-	producer.says("owner of the account", time.Minute)
+	producer.says("owner of the account")
 	if out := s.does(exitOwned, "bookmarks", "set", "stages", "--section", "paused", "true"); !strings.Contains(out, "--take-over") {
 		t.Error(out)
 	}
@@ -106,8 +106,8 @@ func TestBookmarksAreEditedThroughTheProducersGate(t *testing.T) {
 	}
 	s.does(exitDone, "bookmarks", "set", "stages", "--section", "paused", "true", "--take-over")
 	s.lever.Mutate(20)
-	producer.says("going back to what Kafka says", time.Minute)
-	producer.says("(?s)owner of the account.*owner of the account", time.Minute)
+	producer.says("going back to what Kafka says")
+	producer.says("(?s)owner of the account.*owner of the account")
 	producer.signal(syscall.SIGTERM)
 	producer.exits(exitDone, 20*time.Second)
 	if out := s.does(exitDone, "bookmarks", "get", "stages"); !strings.Contains(out, `"paused":true`) {
@@ -489,7 +489,7 @@ func TestOAuthSurvivesKills(t *testing.T) {
 	})
 	for range 3 {
 		p := start(t, s.env, "run")
-		p.says("owner of the account", time.Minute)
+		p.says("owner of the account")
 		if out := s.does(exitDone, "check"); strings.Contains(out, "-secret") {
 			t.Error("a token was printed")
 		}

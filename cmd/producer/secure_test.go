@@ -173,7 +173,7 @@ func TestTheMinimalRights(t *testing.T) {
 		adm := kadm.NewClient(s.c.Client(t))
 		write := minimalRights()[2]
 		p := start(t, s.env, "run")
-		p.says("owner of the account", time.Minute)
+		p.says("owner of the account")
 		if _, err := adm.DeleteACLs(t.Context(), write.acl(prefix, "User:producer")); err != nil {
 			t.Fatal(err)
 		}
@@ -199,9 +199,9 @@ func TestTheMinimalRights(t *testing.T) {
 			s := prepare(t, i)
 			missing := "lacks the right " + r.name + " on " + r.on(s.env["KAFKA_TOPIC_PREFIX"])
 			p := start(t, s.env, "run")
-			p.says(missing, time.Minute)
+			p.says(missing)
 			if r.optional {
-				p.says("owner of the account", time.Minute)
+				p.says("owner of the account")
 			}
 			p.signal(syscall.SIGTERM)
 			<-p.ended

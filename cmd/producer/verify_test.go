@@ -56,7 +56,7 @@ func TestVerifyTellsALossFromALagAndHasItRepaired(t *testing.T) {
 
 	// What a running producer has not read yet is a lag.
 	producer := start(t, s.env, "run")
-	producer.says("owner of the account", time.Minute)
+	producer.says("owner of the account")
 	s.lever.Mutate(40)
 	if out := s.does(exitDone, "verify", "--wait", "30s"); strings.Contains(out, "VERDICT") {
 		t.Error(out)
@@ -67,7 +67,7 @@ func TestVerifyTellsALossFromALagAndHasItRepaired(t *testing.T) {
 	// An edit without a trace is lost to a producer that does not sweep.
 	s.env["HTTP_ADDR"], s.env["ADMIN_TOKEN"] = freePort(t), "admin-secret"
 	producer = start(t, s.env, "run")
-	producer.says("owner of the account", time.Minute)
+	producer.says("owner of the account")
 	id := ""
 	for key, row := range s.lever.Truth("opportunities") {
 		if row["updatedAt"] == nil {
@@ -133,7 +133,7 @@ func TestVerifyRepairsRowByRow(t *testing.T) {
 	}
 	s.env["HTTP_ADDR"], s.env["ADMIN_TOKEN"] = freePort(t), "admin-secret"
 	producer := start(t, s.env, "run")
-	producer.says("owner of the account", time.Minute)
+	producer.says("owner of the account")
 	p := start(t, s.env, "verify", "--wait", "1s")
 	p.exits(exitFailed, time.Minute)
 	if out := p.out.String(); strings.Count(out, "loss") != 6 {
@@ -243,7 +243,7 @@ func TestNothingPrintedOrServedGivesAnythingAway(t *testing.T) {
 		}
 	}
 	producer := start(t, s.env, "run")
-	producer.says("owner of the account", time.Minute)
+	producer.says("owner of the account")
 	for _, faults := range []sandbox.Faults{{}, {ErrorRate: 0.3}, {Status: map[string]int{"/users": 403, "/opportunities/:id/offers": 500}}, {InvalidTokens: true}, {}} {
 		s.lever.SetFaults(faults)
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -299,7 +299,7 @@ func TestNothingPrintedOrServedGivesAnythingAway(t *testing.T) {
 	seen.WriteString(p.out.String())
 	s.env["LEVER_TOKEN"], s.env["GOTRACEBACK"] = "lever-secret", "all"
 	p = start(t, s.env, "run")
-	p.says("owner of the account", time.Minute)
+	p.says("owner of the account")
 	s.lever.Mutate(20)
 	p.signal(syscall.SIGQUIT)
 	<-p.ended
