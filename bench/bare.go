@@ -34,6 +34,9 @@ func (w *workload) bare(ctx context.Context, perTransaction int) (eventsPerSecon
 	if err != nil {
 		return 0, err
 	}
+	if len(records) == 0 {
+		return 0, errors.New("the load has written nothing")
+	}
 	seeds := kgo.SeedBrokers(strings.Split(w.kafka.brokers, ",")...)
 	compression := map[string]kgo.CompressionCodec{
 		"zstd": kgo.ZstdCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "gzip": kgo.GzipCompression(), "none": kgo.NoCompression(),
@@ -111,7 +114,7 @@ func prefixed(prefix string, names []string) []string {
 	return out
 }
 
-// read returns the first n records of the topics, in the order of their timestamps.
+// read returns the first n records of the topics, in the order of their timestamps (ms).
 func (w *workload) read(ctx context.Context, topics []string, n int) (out []*kgo.Record, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
@@ -122,6 +125,7 @@ func (w *workload) read(ctx context.Context, topics []string, n int) (out []*kgo
 	}
 	defer cl.Close()
 	quiet := 0
+	var last time.Time // of what is kept, once there is enough
 	byTime := func(a, b *kgo.Record) int { return a.Timestamp.Compare(b.Timestamp) }
 	for quiet < 3 {
 		polling, stop := context.WithTimeout(ctx, time.Second)
@@ -137,6 +141,10 @@ func (w *workload) read(ctx context.Context, topics []string, n int) (out []*kgo
 		}
 		before := len(out)
 		for r := range fetches.RecordsAll() {
+			if !last.IsZero() && r.Timestamp.After(last) {
+				cl.PauseFetchPartitions(map[string][]int32{r.Topic: {r.Partition}})
+				continue
+			}
 			out = append(out, r)
 		}
 		if quiet++; len(out) > before {
@@ -145,6 +153,7 @@ func (w *workload) read(ctx context.Context, topics []string, n int) (out []*kgo
 		if len(out) > 4*n {
 			slices.SortStableFunc(out, byTime)
 			out = slices.Clone(out[:n])
+			last = out[n-1].Timestamp
 		}
 	}
 	slices.SortStableFunc(out, byTime)

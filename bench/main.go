@@ -121,7 +121,10 @@ func (f *figure) print() {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
 	seconds := func(d time.Duration) string { return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) }
 	mega := func(bytes int64) string { return strconv.FormatInt(bytes>>20, 10) + " MiB" }
-	rebuild, idle := "-", "-"
+	bare, share, rebuild, idle := "-", "-", "-", "-"
+	if f.bare > 0 {
+		bare, share = number(int64(f.bare)), fmt.Sprintf("%.0f%%", 100*speed/f.bare)
+	}
 	if f.rebuild > 0 {
 		rebuild = seconds(f.rebuild) + " s"
 	}
@@ -129,6 +132,6 @@ func (f *figure) print() {
 		idle = fmt.Sprintf("%.2f%%", 100*f.idle)
 	}
 	fmt.Printf(line, number(f.opportunities), number(f.rows), number(f.requests), seconds(f.took), number(int64(speed)),
-		number(int64(f.bare)), fmt.Sprintf("%.0f%%", 100*speed/f.bare), seconds(f.cpu), mega(f.anonymous), mega(f.disk),
+		bare, share, seconds(f.cpu), mega(f.anonymous), mega(f.disk),
 		seconds(f.restart)+" s", rebuild, idle)
 }

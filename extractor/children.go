@@ -31,7 +31,8 @@ type follower struct {
 	childList
 	e      *Extractor
 	tables []string
-	self   loop
+	// loop and sweepLoop are how its two kinds of work are known.
+	loop, sweepLoop loop
 	// lead is the parent table whose LSNs the cursor counts.
 	lead string
 	// signal holds a token while the state may have news.
@@ -68,7 +69,9 @@ func newFollowers(e *Extractor, c childList, tables []string) []*follower {
 		f.tables = append(f.tables, t)
 	}
 	for _, f := range out {
-		f.self = loop{name: f.name + " of " + f.lead, tables: f.tables, path: f.of + "/:id/" + f.name}
+		f.loop = loop{name: f.name + " of " + f.lead, tables: f.tables, path: f.of + "/:id/" + f.name}
+		f.sweepLoop = f.loop
+		f.sweepLoop.name += " sweep"
 	}
 	return out
 }
@@ -83,8 +86,6 @@ func (e *Extractor) samePhase(a, b string) bool {
 
 // complete says whether the table's snapshot is.
 func (e *Extractor) complete(table string) bool { return complete(e.State, table) }
-
-func (f *follower) loop() loop { return f.self }
 
 // wake tells the follower to look at the state again.
 func (f *follower) wake() {
@@ -186,7 +187,7 @@ func (f *follower) nowApart(parent string, is bool) {
 	}
 	n := len(f.apart)
 	f.mu.Unlock()
-	f.e.Status.aside(f.loop(), n)
+	f.e.Status.aside(f.loop, n)
 }
 
 // listTimeout bounds the answer to a list that is asked for among others. One that takes
@@ -202,7 +203,7 @@ func quick(class cdc.Class) cdc.Request {
 // read, while others can.
 func (f *follower) try(ctx context.Context, parent string, class cdc.Class, submitted func()) (broken bool, err error) {
 	how := quick(class)
-	q := question{f.lead, f.loop().path, how}
+	q := question{f.lead, f.loop.path, how}
 	q.request.Limit = f.page
 	return f.e.ask(ctx, q, parent, func() error { return f.one(ctx, parent, how, submitted) })
 }
@@ -211,9 +212,9 @@ func (f *follower) try(ctx context.Context, parent string, class cdc.Class, subm
 // no parent is left to read, or with the first error that is not one parent's own.
 func (f *follower) run(ctx context.Context, until <-chan struct{}) error {
 	if until != nil {
-		return f.e.attempt(ctx, f.loop(), func(ctx context.Context) error { return f.follow(ctx, until) })
+		return f.e.attempt(ctx, f.loop, func(ctx context.Context) error { return f.follow(ctx, until) })
 	}
-	return f.e.untilDone(ctx, f.loop(), func(ctx context.Context) error { return f.follow(ctx, nil) })
+	return f.e.untilDone(ctx, f.loop, func(ctx context.Context) error { return f.follow(ctx, nil) })
 }
 
 // one reads the parent's list once and commits it. submitted is called when the list is
@@ -221,7 +222,7 @@ func (f *follower) run(ctx context.Context, until <-chan struct{}) error {
 func (f *follower) one(ctx context.Context, parent string, how cdc.Request, submitted func()) error {
 	read := f.e.Clock.Begin()
 	defer f.e.Clock.End(read)
-	u := &cdc.Unit{Scan: f.loop().name}
+	u := &cdc.Unit{Scan: f.loop.name}
 	// The sweep asks about the parent, too, where there is no list.
 	if err := f.list(ctx, u, parent, how, how.Class == cdc.ClassSweep); err != nil {
 		return err

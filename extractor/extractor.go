@@ -153,7 +153,7 @@ func (e *Extractor) Run(ctx context.Context) error {
 			}
 		}
 		for _, f := range e.followers {
-			g.Go(func() error { return e.sweepAlways(ctx, f.sweepLoop(), f.sweep) })
+			g.Go(func() error { return e.sweepAlways(ctx, f.sweepLoop, f.sweep) })
 		}
 	}
 	for _, f := range e.full {
@@ -228,13 +228,13 @@ func (e *Extractor) Once(ctx context.Context) error {
 		return parents.Wait()
 	})
 	for _, f := range e.followers {
-		g.Go(func() error { return note(f.loop(), f.run(ctx, parentsDone)) })
+		g.Go(func() error { return note(f.loop, f.run(ctx, parentsDone)) })
 	}
 	err := g.Wait()
 	if err == nil && e.SweepInterval > 0 {
 		var sweeps errgroup.Group
 		for _, f := range e.followers {
-			sweeps.Go(func() error { return note(f.sweepLoop(), e.sweepOnce(passing, f.sweepLoop(), f.sweep)) })
+			sweeps.Go(func() error { return note(f.sweepLoop, e.sweepOnce(passing, f.sweepLoop, f.sweep)) })
 		}
 		err = sweeps.Wait()
 	}
@@ -243,7 +243,7 @@ func (e *Extractor) Once(ctx context.Context) error {
 		var asides errgroup.Group
 		for _, f := range e.followers {
 			if f.hasAside() {
-				asides.Go(func() error { return note(f.loop(), f.run(passing, parentsDone)) })
+				asides.Go(func() error { return note(f.loop, f.run(passing, parentsDone)) })
 			}
 		}
 		err = asides.Wait()

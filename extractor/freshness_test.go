@@ -6,6 +6,7 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -177,26 +178,82 @@ func (b blocked) Since(string, int64, int) ([]cdc.Version, error) {
 	return nil, b.ctx.Err()
 }
 
+// A test in simulated time could not set the time of day alone ahead. The reading of the clock
+// that never jumps is a part of what String shows.
+func TestTheRestOfALoopIsNotMeasuredByTheTimeOfDay(t *testing.T) {
+	s := NewStatus(Tables())
+	s.rests(loop{name: "offers sweep"}, time.Hour)
+	if at := s.beats["offers sweep"]; !strings.Contains(at.String(), " m=") {
+		t.Error("the rest of a sweep is measured by the time of day")
+	}
+}
+
+func TestASweepThatIsToldToStopIsNotStuck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		e := newTestExtractor(t, known{})
+		ended := make(chan error)
+		go func() {
+			ended <- e.sweepAlways(ctx, e.followers[0].sweepLoop, func(ctx context.Context, _ time.Time) (time.Time, error) {
+				<-ctx.Done()
+				return time.Time{}, ctx.Err()
+			})
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if stuck := e.Status.Stuck(time.Now().Add(-time.Hour)); len(stuck) > 0 {
+			t.Errorf("stuck: %v", stuck)
+		}
+	})
+}
+
+// silent is a Lever that never answers; down is one that answers at once that it is down.
+type silent struct{}
+
+func (silent) Get(ctx context.Context, _ cdc.Request) (cdc.Page, error) {
+	<-ctx.Done()
+	return cdc.Page{}, ctx.Err()
+}
+
+type down struct{}
+
+func (down) Get(context.Context, cdc.Request) (cdc.Page, error) {
+	return cdc.Page{}, cdc.ErrUnavailable
+}
+
 func TestAFollowerThatHangsIsNamedAndASweepThatRestsIsNot(t *testing.T) {
-	for name, hangs := range map[string]bool{"hangs": true, "has nothing to do": false} {
+	changed := known{parent: cdc.Version{Key: "o", LSN: 7}}
+	for name, test := range map[string]struct {
+		state State
+		lever Lever
+		hangs bool
+	}{
+		"the state hangs":      {blocked{}, nil, true},
+		"its requests hang":    {changed, silent{}, true},
+		"its requests fail":    {changed, down{}, false},
+		"it has nothing to do": {known{}, nil, false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
-				var s State = known{}
-				if hangs {
-					s = blocked{ctx: ctx}
+				if _, ok := test.state.(blocked); ok {
+					test.state = blocked{ctx: ctx}
 				}
-				e := newTestExtractor(t, s)
+				e := newTestExtractor(t, test.state)
+				e.Lever = test.lever
 				ended := make(chan error, 2)
 				go func() { ended <- ignoreEnd(ctx, e.followers[0].run(ctx, nil)) }()
 				go func() {
-					ended <- e.sweepAlways(ctx, e.followers[0].sweepLoop(), func(_ context.Context, now time.Time) (time.Time, error) {
-						return now.Add(24 * time.Hour), nil
+					ended <- e.sweepAlways(ctx, e.followers[0].sweepLoop, func(_ context.Context, now time.Time) (time.Time, error) {
+						return time.UnixMilli(now.Add(24 * time.Hour).UnixMilli()), nil // as a bookmark tells it
 					})
 				}()
 				time.Sleep(3 * time.Hour)
 				want := 0
-				if hangs {
+				if test.hangs {
 					want = 1
 				}
 				if stuck := e.Status.Stuck(time.Now().Add(-30 * time.Minute)); len(stuck) != want {

@@ -90,10 +90,16 @@ func (g *guard) apply(u *cdc.Unit) error {
 	absent := slices.ContainsFunc(u.Gone, func(x cdc.Gone) bool { return x.At.IsZero() })
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !absent && len(g.held) == 0 {
-		return nil
-	}
 	changed := g.returned(u.Rows)
+	// A unit that was refused comes again with the sections as they were. Others have been
+	// counted since.
+	u.Changes = slices.DeleteFunc(u.Changes, func(c cdc.Change) bool {
+		if c.Section != sectionGuard {
+			return false
+		}
+		changed[c.Table] = true
+		return true
+	})
 	if absent {
 		if err := g.hold(u, time.Now(), changed); err != nil {
 			return err

@@ -130,7 +130,7 @@ func (p *pursuit) open() error {
 	if p.complete {
 		read = p.f.e.State.Count(p.f.lead)
 	}
-	p.f.e.Status.listsRead(p.f.loop(), p.f.lead, read)
+	p.f.e.Status.listsRead(p.f.loop, p.f.lead, read)
 	p.retry = slices.Sorted(maps.Keys(p.cursor.Retry))
 	return nil
 }
@@ -140,7 +140,9 @@ func (p *pursuit) run(ctx context.Context, until <-chan struct{}) error {
 	defer again.Stop()
 	ending := false
 	for {
-		p.f.e.Status.beat(p.f.loop()) // at least every RefreshInterval, whatever Lever does
+		if len(p.inFlight) == 0 {
+			p.f.e.Status.beat(p.f.loop) // at least every RefreshInterval
+		}
 		started, err := p.dispatch(ctx)
 		if err != nil {
 			return err
@@ -298,6 +300,7 @@ func (p *pursuit) start(ctx context.Context, key string, lsns []int64, class cdc
 func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, again bool, next func()) (aside bool, err error) {
 	for attempt := 1; ; attempt++ {
 		broken, err := p.attempt(ctx, key, class, attempt, again, next)
+		p.f.e.Status.beat(p.f.loop)
 		switch {
 		case err == nil, errors.Is(err, cdc.ErrForbidden) && p.f.hidden(ctx, key):
 			return false, nil
@@ -313,7 +316,7 @@ func (p *pursuit) read(ctx context.Context, key string, class cdc.Class, again b
 		}
 		next()
 		if attempt > 1 { // once may happen
-			p.f.e.Status.failed(p.f.loop(), err)
+			p.f.e.Status.failed(p.f.loop, err)
 		}
 		if !sleep(ctx, p.f.e.pause(cdc.ErrUnavailable, attempt)) {
 			return false, ctx.Err()
@@ -358,7 +361,7 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 	switch {
 	case o.aside && !was:
 		p.setAside(o.key)
-		p.f.e.Logger.Warn("the list of one parent cannot be read; it is set aside and the others go on", "scan", p.f.loop().name, "parent", o.key)
+		p.f.e.Logger.Warn("the list of one parent cannot be read; it is set aside and the others go on", "scan", p.f.loop.name, "parent", o.key)
 	case !o.aside && was && p.newer[o.key] > o.seen: // it changed meanwhile
 		p.retry = append(p.retry, o.key)
 	case !o.aside && was:
@@ -368,7 +371,7 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 		p.f.nowApart(o.key, false)
 	}
 	if !o.aside {
-		p.f.e.served(p.f.loop())
+		p.f.e.served(p.f.loop)
 	}
 	if len(o.lsns) == 0 {
 		p.fresh[o.key] = o.seen
@@ -376,7 +379,7 @@ func (p *pursuit) settled(ctx context.Context, o outcome) error {
 	p.isDone(o.lsns...)
 	p.settleLater(ctx, o)
 	if !p.complete {
-		p.f.e.Status.listsRead(p.f.loop(), p.f.lead, p.cursor.Read+int64(len(p.done)))
+		p.f.e.Status.listsRead(p.f.loop, p.f.lead, p.cursor.Read+int64(len(p.done)))
 	}
 	if p.moved && time.Since(p.saved) >= cursorInterval {
 		return p.save(ctx)
@@ -445,7 +448,7 @@ func (p *pursuit) save(ctx context.Context) error {
 	if p.complete || finished {
 		p.cursor.Read = 0
 	}
-	u := &cdc.Unit{Scan: p.f.loop().name, Changes: changes(p.f.tables, sectionChildren+p.f.name, p.cursor)}
+	u := &cdc.Unit{Scan: p.f.loop.name, Changes: changes(p.f.tables, sectionChildren+p.f.name, p.cursor)}
 	if finished {
 		for _, t := range p.f.tables {
 			var s cdc.Snapshot

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
@@ -26,9 +27,9 @@ type pageRead struct {
 const mostAhead = 4
 
 // pages reads the list. Pages are fetched while those before are being committed. What a
-// page changes in the bookmarks goes with the first page that is submitted when it and all
-// before it are settled, which is itself if none is ahead. So a bookmark that names page k
-// says that all pages before it are done.
+// page changes in the bookmarks goes with the page if none is ahead of it, and otherwise before
+// the first page that is submitted when it and all before it are settled. So a bookmark that
+// names page k says that all pages before it are done.
 func (e *Extractor) pages(ctx context.Context, l pageRead) (err error) {
 	var ahead []*submission // in the order of the pages
 	defer func() {
@@ -63,10 +64,20 @@ func (e *Extractor) pages(ctx context.Context, l pageRead) (err error) {
 			return err
 		}
 		own := u.Changes
-		if len(ahead) == 0 {
-			changes, own = append(changes, own...), nil
+		u.Changes = nil
+		switch {
+		case len(ahead) == 0:
+			u.Changes, own, changes = slices.Concat(changes, own), nil, nil
+		case len(changes) > 0:
+			// In a unit of their own, which is never refused: with rows that have to be read
+			// again they would come after those of the pages behind. It is answered before the
+			// page is.
+			if _, err = e.deliver(ctx, &cdc.Unit{Scan: u.Scan, Changes: changes}); err != nil {
+				e.Clock.End(read)
+				return err
+			}
+			changes = nil
 		}
-		u.Changes, changes = changes, nil
 		s, err := e.submit(ctx, read, u, l.live)
 		if err != nil {
 			return err

@@ -74,7 +74,8 @@ type Status struct {
 	paused map[string]bool
 	lists  map[string]int64 // read by followers since their snapshots began, by loop
 	loads  loads
-	// beats are the last signs of life of the loops, by name.
+	// beats are the last signs of life of the loops, by name; of one that rests, when it will
+	// look again.
 	beats map[string]time.Time
 
 	schedule schedule
@@ -182,13 +183,14 @@ func phaseOf(err error) Phase {
 }
 
 // beat notes that a loop has begun or ended a read, or has looked for something to do.
-func (s *Status) beat(l loop) { s.rests(l, time.Now()) }
+func (s *Status) beat(l loop) { s.rests(l, 0) }
 
-// rests notes that a loop has nothing to do before the given time.
-func (s *Status) rests(l loop, until time.Time) {
+// rests notes that a loop has nothing to do for so long. It is measured by the clock that never
+// jumps, like the pause itself: a clock set ahead must not make the loop look stuck.
+func (s *Status) rests(l loop, pause time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.beats[l.name] = until
+	s.beats[l.name] = time.Now().Add(pause)
 }
 
 // ends notes that a loop is done for good.
@@ -205,8 +207,8 @@ func (s *Status) forget() {
 	clear(s.beats)
 }
 
-// Stuck names the loops whose read began before the given time and has not ended or
-// committed anything since.
+// Stuck names the loops that have shown no sign of life since the given time: their reads
+// began before it, and since then none has ended, well or badly, or committed anything.
 func (s *Status) Stuck(before time.Time) (names []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -303,7 +303,7 @@ func (f *follower) sweep(ctx context.Context, now time.Time) (next time.Time, er
 			most++
 		}
 		if most == 0 {
-			return s.due(s.Done+1, interval), e.openedSweep(ctx, f.sweepLoop(), f.tables, s)
+			return s.due(s.Done+1, interval), e.openedSweep(ctx, f.sweepLoop, f.tables, s)
 		}
 		keys, err := e.State.KeysAfter(f.lead, s.After, most)
 		if err != nil {
@@ -322,17 +322,11 @@ func (f *follower) sweep(ctx context.Context, now time.Time) (next time.Time, er
 				return time.Time{}, err
 			}
 		}
-		u := &cdc.Unit{Scan: f.sweepLoop().name, Changes: changes(f.tables, sectionSweep, s)}
+		u := &cdc.Unit{Scan: f.sweepLoop.name, Changes: changes(f.tables, sectionSweep, s)}
 		if err := e.commit(ctx, u); err != nil {
 			return time.Time{}, err
 		}
 	}
-}
-
-func (f *follower) sweepLoop() loop {
-	l := f.loop()
-	l.name += " sweep"
-	return l
 }
 
 // sweepLists reads the children of the parents. One parent that cannot be read while
@@ -345,7 +339,7 @@ func (f *follower) sweepLists(ctx context.Context, parents []string) error {
 			if f.isApart(parent) {
 				return nil // it is asked for anyway
 			}
-			defer f.e.Status.beat(f.sweepLoop())
+			defer f.e.Status.beat(f.sweepLoop)
 			broken, err := f.try(ctx, parent, cdc.ClassSweep, func() {})
 			switch {
 			case err == nil, errors.Is(err, cdc.ErrForbidden) && f.hidden(ctx, parent):
@@ -371,9 +365,13 @@ func (e *Extractor) sweepAlways(ctx context.Context, l loop, sweep func(context.
 		if err != nil {
 			return err
 		}
-		e.Status.rests(l, next)
+		if ctx.Err() != nil {
+			return nil
+		}
 		// Never in a hurry: what became due in the meantime is read together.
-		if !sleep(ctx, max(time.Until(next), min(time.Second, e.PollInterval))) {
+		pause := max(time.Until(next), min(time.Second, e.PollInterval))
+		e.Status.rests(l, pause)
+		if !sleep(ctx, pause) {
 			return nil
 		}
 	}

@@ -48,7 +48,7 @@ func newStation(t *testing.T, o sandbox.Options) *station {
 func (s *station) does(status int, args ...string) string {
 	s.t.Helper()
 	p := start(s.t, s.env, args...)
-	p.exits(status, time.Minute)
+	p.exits(status)
 	return p.out.String()
 }
 
@@ -62,7 +62,7 @@ func TestCheckExitsByWhatItFinds(t *testing.T) {
 		Failed int `json:"failed"`
 	}
 	p := start(t, s.env, "check", "--json")
-	p.exits(exitFailed, time.Minute)
+	p.exits(exitFailed)
 	document, _, _ := strings.Cut(p.out.String(), "\nproducer:")
 	if err := json.Unmarshal([]byte(document), &report); err != nil || report.Failed != 1 {
 		t.Errorf("%v, %d failed:\n%s", err, report.Failed, document)
@@ -109,7 +109,7 @@ func TestBookmarksAreEditedThroughTheProducersGate(t *testing.T) {
 	producer.says("going back to what Kafka says")
 	producer.says("(?s)owner of the account.*owner of the account")
 	producer.signal(syscall.SIGTERM)
-	producer.exits(exitDone, 20*time.Second)
+	producer.exits(exitDone)
 	if out := s.does(exitDone, "bookmarks", "get", "stages"); !strings.Contains(out, `"paused":true`) {
 		t.Error(out)
 	}
@@ -140,7 +140,7 @@ func TestMistakesWithBookmarksAreExplained(t *testing.T) {
 		{[]string{"bookmarks", "import", "/does/not/exist"}, "no such file"},
 	} {
 		p := start(t, map[string]string{"KAFKA_BROKERS": "127.0.0.1:1"}, test.args...)
-		p.exits(exitUsage, 20*time.Second)
+		p.exits(exitUsage)
 		if out := p.out.String(); !strings.Contains(out, test.says) {
 			t.Errorf("%v: %s", test.args, out)
 		}
@@ -379,7 +379,7 @@ func TestTailShowsWhatWasAskedFor(t *testing.T) {
 	s.lever.Mutate(300)
 	s.does(exitDone, "run", "--once")
 	following.signal(os.Interrupt)
-	following.exits(exitDone, 20*time.Second)
+	following.exits(exitDone)
 	s.env["EVENT_FORMAT"], s.env["EVENT_KEY"], s.env["KAFKA_TOPIC_PREFIX"] = "flat", "string", s.env["KAFKA_TOPIC_PREFIX"]+"f"
 	s.does(exitDone, "run", "--once")
 	if got := lines("--op", "r"); len(got) < 5 || !strings.Contains(got[0], `"key":"`) || !strings.Contains(got[0], `"__op":"r"`) {
@@ -411,13 +411,13 @@ func TestSchemasAreCheckedAndRegisteredByAPipeline(t *testing.T) {
 func TestShellsComplete(t *testing.T) {
 	for _, shell := range []string{"bash", "zsh", "fish", "powershell"} {
 		p := start(t, nil, "completion", shell)
-		p.exits(exitDone, 20*time.Second)
+		p.exits(exitDone)
 		if !strings.Contains(p.out.String(), "producer") {
 			t.Errorf("%s: nothing", shell)
 		}
 	}
 	p := start(t, nil, "__complete", "tail", "")
-	p.exits(exitDone, 20*time.Second)
+	p.exits(exitDone)
 	if !strings.Contains(p.out.String(), "opportunity_offers") {
 		t.Error(p.out.String())
 	}

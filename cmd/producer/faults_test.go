@@ -156,7 +156,7 @@ func (f *fixture) converges(p *process, within time.Duration) {
 // finish runs one clean pass and gives the verdict.
 func (f *fixture) finish() {
 	f.t.Helper()
-	f.start(nil, "run", "--once").exits(exitDone, 2*time.Minute)
+	f.start(nil, "run", "--once").exits(exitDone)
 	if diffs := f.differences(); len(diffs) > 0 {
 		f.t.Errorf("%d differences, %q", len(diffs), diffs[:min(5, len(diffs))])
 	}
@@ -175,7 +175,7 @@ func TestACrashAtAnyPoint(t *testing.T) {
 				p := f.start(env, "run", "--once")
 				select {
 				case <-p.ended:
-				case <-time.After(time.Minute):
+				case <-time.After(patience):
 					t.Fatalf("it did not end:\n%s", p.out.String())
 				}
 				if p.status != exitDone {
@@ -254,7 +254,7 @@ func TestKillsAtRandomMoments(t *testing.T) {
 			changes += n
 		}
 		p.signal(syscall.SIGKILL)
-		p.exits(-1, 10*time.Second)
+		p.exits(-1)
 		pages.died()
 		if random.IntN(5) == 0 {
 			f.env["STATE_DIR"] = t.TempDir()
@@ -268,7 +268,7 @@ func TestKillsAtRandomMoments(t *testing.T) {
 	p := f.start(nil, "run")
 	f.converges(p, 2*time.Minute+time.Duration(*kills)*time.Second)
 	p.signal(syscall.SIGTERM)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 	if diffs := f.differences(); len(diffs) > 0 {
 		t.Errorf("%d differences, %q", len(diffs), diffs[:min(5, len(diffs))])
 	}
@@ -295,7 +295,7 @@ func TestAStopIsShort(t *testing.T) {
 		time.Sleep(20 * time.Millisecond)
 	}
 	p.signal(syscall.SIGTERM)
-	p.exits(exitDone, 10*time.Second)
+	p.exitsWithin(exitDone, 10*time.Second)
 	f.between(nil)
 	f.finish()
 }
@@ -394,7 +394,7 @@ func TestALeverInTrouble(t *testing.T) {
 	f.between(nil)
 	f.converges(p, 3*time.Minute)
 	p.signal(syscall.SIGTERM)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 }
 
 // control breaks Kafka.
@@ -440,7 +440,7 @@ func TestBrokersThatDie(t *testing.T) {
 	f.lever.Mutate(10)
 	f.converges(p, 3*time.Minute)
 	p.signal(syscall.SIGTERM)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 }
 
 // The topics want more replicas in sync than there are.
@@ -461,7 +461,7 @@ func TestTooFewReplicas(t *testing.T) {
 	f.lever.Mutate(20)
 	f.converges(p, 3*time.Minute)
 	p.signal(syscall.SIGTERM)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 }
 
 // asked is the number of requests that Lever has answered.
@@ -477,7 +477,7 @@ func (f *fixture) stalls() {
 	f.t.Helper()
 	const still = 5 * time.Second
 	last, since := f.asked(), time.Now()
-	for deadline := time.Now().Add(time.Minute); time.Since(since) < still; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); time.Since(since) < still; time.Sleep(100 * time.Millisecond) {
 		if n := f.asked(); n != last {
 			last, since = n, time.Now()
 		}
@@ -501,7 +501,7 @@ func TestNothingIsReadThatCannotBeWritten(t *testing.T) {
 	}
 	control(t, "thaw", "1")
 	p.signal(syscall.SIGTERM)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 }
 
 // The registry is away when the program starts, then dies under it, and in the end comes
@@ -523,7 +523,7 @@ func TestARegistryThatDies(t *testing.T) {
 	p.says("the schema registry is back")
 	f.converges(p, 2*time.Minute)
 	control(t, "wipe", "registry")
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
 		n := len(f.c.Subjects(t, f.env["KAFKA_TOPIC_PREFIX"]+"."))
 		if n == 2*len(extractor.Tables()) {
 			break
@@ -535,7 +535,7 @@ func TestARegistryThatDies(t *testing.T) {
 	f.lever.Mutate(20)
 	f.converges(p, 2*time.Minute)
 	p.signal(syscall.SIGTERM)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 }
 
 // A broker hangs for longer than a transaction may take.
@@ -555,7 +555,7 @@ func TestABrokerThatHangs(t *testing.T) {
 	f.lever.Mutate(10)
 	f.converges(p, 3*time.Minute)
 	p.signal(syscall.SIGTERM)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 }
 
 // The program is frozen until its ownership is over, and thawed: the standby has taken
@@ -573,13 +573,13 @@ func TestAFrozenOwnerStopsWhenItThaws(t *testing.T) {
 	owner.signal(syscall.SIGSTOP)
 	other.saysWithin("owner of the account", 70*time.Second)
 	f.lever.Mutate(20)
-	f.converges(other, time.Minute)
+	f.converges(other, patience)
 	owner.signal(syscall.SIGCONT)
-	owner.exits(exitOwned, 30*time.Second)
+	owner.exits(exitOwned)
 	f.lever.Mutate(20)
-	f.converges(other, time.Minute)
+	f.converges(other, patience)
 	other.signal(syscall.SIGTERM)
-	other.exits(exitDone, 10*time.Second)
+	other.exits(exitDone)
 }
 
 // Frozen for longer than the transaction timeout without any other: it goes on.
@@ -597,7 +597,7 @@ func TestAFrozenProgramGoesOn(t *testing.T) {
 	p.signal(syscall.SIGCONT)
 	f.converges(p, 2*time.Minute)
 	p.signal(syscall.SIGTERM)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 }
 
 // Two producers under a supervisor that starts them again at once: one works.
@@ -612,7 +612,7 @@ func TestTwoProducersUnderASupervisor(t *testing.T) {
 		f.lever.Mutate(5)
 		time.Sleep(time.Duration(random.IntN(800)) * time.Millisecond)
 		running[i].signal(syscall.SIGKILL)
-		running[i].exits(-1, 10*time.Second)
+		running[i].exits(-1)
 		running[i] = run(i)
 	}
 	owners := func() (n int) {
@@ -644,7 +644,7 @@ func TestTwoProducersUnderASupervisor(t *testing.T) {
 	}
 	for _, p := range running {
 		p.signal(syscall.SIGTERM)
-		p.exits(exitDone, 10*time.Second)
+		p.exits(exitDone)
 	}
 }
 
@@ -679,10 +679,10 @@ func TestTwoProducersThatTakeOver(t *testing.T) {
 		t.Errorf("they have deposed each other %d times", changes)
 	}
 	f.lever.Mutate(10)
-	f.converges(running[0], time.Minute)
+	f.converges(running[0], patience)
 	for _, p := range running {
 		p.signal(syscall.SIGTERM)
-		p.exits(exitDone, 10*time.Second)
+		p.exits(exitDone)
 	}
 }
 
@@ -692,7 +692,7 @@ func TestAFullDiskUnderTheState(t *testing.T) {
 	env := maps.Clone(f.env)
 	env["PRODUCER_TEST_FILE_SIZE"] = strconv.Itoa(256 << 10) // a limit that does what a full disk does
 	p := start(t, env, "run", "--once")
-	p.exits(exitFailed, time.Minute)
+	p.exits(exitFailed)
 	p.says("STATE_DIR")
 	if strings.Contains(p.out.String(), "goroutine") {
 		t.Errorf("it shows a stack trace:\n%s", p.out.String())

@@ -115,7 +115,12 @@ func (p *process) signal(s os.Signal) {
 }
 
 // exits waits for the end.
-func (p *process) exits(status int, within time.Duration) {
+func (p *process) exits(status int) {
+	p.t.Helper()
+	p.exitsWithin(status, patience)
+}
+
+func (p *process) exitsWithin(status int, within time.Duration) {
 	p.t.Helper()
 	select {
 	case <-p.ended:
@@ -149,7 +154,7 @@ func TestWrongUseIsExplained(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := start(t, test.env, test.args...)
-			p.exits(exitUsage, 20*time.Second)
+			p.exits(exitUsage)
 			for _, s := range test.says {
 				if !strings.Contains(p.out.String(), s) {
 					t.Errorf("it does not say %q:\n%s", s, p.out.String())
@@ -176,7 +181,7 @@ func TestPrintingCommands(t *testing.T) {
 	} {
 		p := start(t, nil, test.args...)
 		p.says(test.says)
-		p.exits(exitDone, 20*time.Second)
+		p.exits(exitDone)
 	}
 }
 
@@ -186,7 +191,7 @@ func TestTheDemoShowsEventsAndStopsInGoodOrder(t *testing.T) {
 	p.says(`(?m)^--  snapshot \d+%`)
 	p.says(`(?m)^\d\d:\d\d:\d\d\.\d{3}  \S+ +u  \S+ +\w+`)
 	p.signal(os.Interrupt)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 	p.says(`(?m)^opportunities +\d+ +\d+ +\d+ +\d+`)
 }
 
@@ -206,10 +211,10 @@ func TestAnEmbeddedBrokerKeepsItsDataAndTheWorkGoesOn(t *testing.T) {
 	lever, env := world(t, sandbox.Options{Opportunities: 40})
 	dir := filepath.Join(t.TempDir(), "data")
 	first := start(t, env, "run", "--once", "--embedded", "--data-dir", dir)
-	first.exits(exitDone, time.Minute)
+	first.exits(exitDone)
 	first.says(`Kafka broker: +127\.0\.0\.1:\d+`)
 	second := start(t, env, "run", "--once", "--embedded", "--data-dir", dir)
-	second.exits(exitDone, time.Minute)
+	second.exits(exitDone)
 	second.says(`"events":0,`)
 	lever.Mutate(5)
 	third := start(t, env, "run", "--embedded", "--data-dir", dir)
@@ -217,7 +222,7 @@ func TestAnEmbeddedBrokerKeepsItsDataAndTheWorkGoesOn(t *testing.T) {
 	broker := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(third.out.String())
 	registry := regexp.MustCompile(`http://127\.0\.0\.1:\d+`).FindString(third.out.String())
 	c := kafkatest.Cluster{Brokers: []string{broker}, RegistryURL: registry}
-	deadline := time.Now().Add(time.Minute)
+	deadline := time.Now().Add(patience)
 	for {
 		h := kafkatest.Fold(c.Read(t, "lever.opportunities"))
 		diffs := append(h.Problems, kafkatest.Differences(h.Rows, lever.Truth("opportunities"))...)
@@ -229,7 +234,7 @@ func TestAnEmbeddedBrokerKeepsItsDataAndTheWorkGoesOn(t *testing.T) {
 		}
 	}
 	third.signal(syscall.SIGTERM)
-	third.exits(exitDone, 10*time.Second)
+	third.exits(exitDone)
 }
 
 func TestTwoProducersOfOneAccount(t *testing.T) {
@@ -250,11 +255,11 @@ func TestTwoProducersOfOneAccount(t *testing.T) {
 	second.says(`standby: another producer owns the account.*"pid":\d+`)
 	third := start(t, with(t.TempDir()), "run", "--take-over")
 	first.says(`another producer owns account`)
-	first.exits(exitOwned, 10*time.Second)
+	first.exits(exitOwned)
 	// Killed at any moment, the third leaves its work to the second.
 	third.signal(syscall.SIGKILL)
 	lever.Mutate(5)
-	deadline := time.Now().Add(70 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		var diffs []string
 		for _, table := range extractor.Tables() {
@@ -269,7 +274,7 @@ func TestTwoProducersOfOneAccount(t *testing.T) {
 		}
 	}
 	second.signal(os.Interrupt)
-	second.exits(exitDone, 10*time.Second)
+	second.exits(exitDone)
 }
 
 func TestASystemThatIsAwayIsReportedAndTheProgramStopsWhenTold(t *testing.T) {
@@ -278,18 +283,18 @@ func TestASystemThatIsAwayIsReportedAndTheProgramStopsWhenTold(t *testing.T) {
 	p := start(t, env, "run")
 	p.says(`cannot start; trying again.*KAFKA_BROKERS`)
 	p.signal(os.Interrupt)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 
 	c := kafkatest.Embedded(t)
 	env["KAFKA_BROKERS"] = c.Brokers[0]
 	p = start(t, env, "run")
 	p.says(`cannot start; trying again.*SCHEMA_REGISTRY_URL`)
 	p.signal(os.Interrupt)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 
 	env["SCHEMA_REGISTRY_URL"], env["LEVER_API_URL"] = c.RegistryURL, "http://127.0.0.1:1/v1"
 	p = start(t, env, "run")
 	p.says(`cannot read from Lever`)
 	p.signal(os.Interrupt)
-	p.exits(exitDone, 10*time.Second)
+	p.exits(exitDone)
 }

@@ -177,7 +177,7 @@ func TestTheMinimalRights(t *testing.T) {
 		if _, err := adm.DeleteACLs(t.Context(), write.acl(prefix, "User:producer")); err != nil {
 			t.Fatal(err)
 		}
-		for deadline := time.Now().Add(time.Minute); !strings.Contains(p.out.String(), "lacks the right Write on "+write.on(prefix)); {
+		for deadline := time.Now().Add(patience); !strings.Contains(p.out.String(), "lacks the right Write on "+write.on(prefix)); {
 			if time.Now().After(deadline) {
 				t.Fatalf("it does not say which right is missing:\n%s", p.out.String())
 			}
@@ -192,7 +192,7 @@ func TestTheMinimalRights(t *testing.T) {
 			}
 		}
 		p.signal(syscall.SIGTERM)
-		p.exits(exitDone, 10*time.Second)
+		p.exits(exitDone)
 	})
 	for i, r := range minimalRights() {
 		t.Run("without "+r.name+" on "+r.on("<prefix>"), func(t *testing.T) {

@@ -101,8 +101,8 @@ type Version struct {
 type Sink interface {
 	// Submit queues a unit. It blocks while the queue is full (back-pressure) and
 	// fails when the sink has stopped. The channel yields exactly one Result, after
-	// the commit. The unit must not be submitted again: the sink takes the fields of its
-	// rows, and leaves none there.
+	// the commit. The unit must not be submitted again: the sink may take the fields of
+	// its rows and leave none there.
 	Submit(ctx context.Context, u *Unit) (<-chan Result, error)
 }
 

@@ -31,9 +31,9 @@ type encoded struct {
 var scratch = sync.Pool{New: func() any { return new([]byte) }}
 
 // Encode masks and encodes the rows of a unit. It needs nothing but the tables' codecs, masks
-// and sizes, so that those who read can do it side by side, and what waits for a commit is a
-// tenth as large as the decoded JSON: nothing of the result refers to the fields of a row that
-// can become an event. The unit is not changed.
+// and sizes, so that those who read can do it side by side. What is encoded is a tenth as large
+// as the decoded JSON and does not refer to it, so whoever queues the result can drop the fields
+// of the unit's rows. Encode does not change the unit.
 func Encode(tables map[string]*Table, u *cdc.Unit) *Unit {
 	out := &Unit{Unit: u, rows: make([]encoded, len(u.Rows))}
 	buffer, _ := scratch.Get().(*[]byte)

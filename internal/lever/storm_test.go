@@ -141,7 +141,7 @@ func TestWhatAnotherProgramLeavesIsFoundAndTheRestComesBack(t *testing.T) {
 				if lowest := slices.Min(during); lowest < left/3 {
 					t.Errorf("%s: fell to %.1f/s", tt.name, lowest)
 				}
-				if pauses > 30 {
+				if pauses > 30 { // one every 20 s; at most 19 were seen in 150 runs
 					t.Errorf("%s: %d pauses", tt.name, pauses)
 				}
 				if mean(after) < 9.8 {

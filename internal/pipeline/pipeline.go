@@ -115,6 +115,7 @@ func (p *Pipeline) run(ctx context.Context) error {
 	wc.Confidentiality, wc.Instance, wc.TakeOver = confidentiality, p.o.Instance, p.o.TakeOver
 	wc.Clock, wc.Committed, wc.Stats, wc.Opening = p.clock, p.committed, p.stats, p.note
 	wc.Fatal, wc.EraseInterval = p.o.Fatal, p.o.EraseInterval
+	wc.Owns = func() { p.owned = true }
 	for failures := 0; ; {
 		began := time.Now()
 		done, err := p.own(ctx, wc, confidentiality)
@@ -170,7 +171,6 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 	if err != nil {
 		return p.failed(ctx, wc, err)
 	}
-	p.owned = true
 	p.setWriter(w)
 	p.note("running")
 	p.o.Logger.Info("owner of the account; replicating", "account", wc.Account, "instance", wc.Instance, "tables", len(p.tables), "confidentiality", confidentiality, "lsn", w.LSN())

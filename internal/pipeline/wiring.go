@@ -68,7 +68,8 @@ func Masks(c *config.Config) (*mask.Rules, error) {
 }
 
 // Writer returns the configuration of the writer, without what only a run knows:
-// Registry, Confidentiality, Instance, TakeOver, Clock and Committed.
+// Registry, Confidentiality, Clock, Stats, whose instance it is and what it is asked to do,
+// and who wants to be told of what.
 func Writer(c *config.Config, version string, log *slog.Logger) (publish.Config, error) {
 	kafka, err := c.Kafka.Opts()
 	if err != nil {

@@ -63,6 +63,9 @@ type Config struct {
 	// Fatal is called when the local state cannot be written (see state.Open). It must
 	// not return.
 	Fatal func(error)
+	// Owns is called by Open when the owner record is committed. Open may still fail after
+	// that; the instance has been the owner all the same. Optional.
+	Owns func()
 	// Opening is called again and again while Open gets on, with what it is doing.
 	// Optional.
 	Opening func(what string)

@@ -24,6 +24,10 @@
 //	                           ▲               instance → open again; another's →
 //	                           └───────────────stop, naming it (exit code 4)
 //
+// The new owner fences the old one a moment before it writes its record, so the old one may
+// still read its own and open again. If it finds the other's then, it stops all the same: who
+// was the owner once never stands by (Config.WasOwner).
+//
 // # What is guaranteed
 //
 // An event is visible to a read_committed consumer if and only if the state and the

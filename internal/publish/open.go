@@ -21,7 +21,8 @@ import (
 // standby while another producer is alive, creates missing topics, registers the
 // schemas, fences whoever owned the account before, and brings the local copy of the
 // state up to date. It returns a *ConfigError if what is in Kafka or in the registry
-// does not fit the configuration.
+// does not fit the configuration, and, with Config.WasOwner, an *OwnedError instead of
+// waiting.
 func Open(ctx context.Context, c Config) (*Writer, error) {
 	if c.Stats == nil {
 		c.Stats = NewStats(c.Tables, c.Topic)
@@ -141,6 +142,9 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	}
 	if err := tx.commit(ctx); err != nil {
 		return fmt.Errorf("write the owner record: %w", err)
+	}
+	if w.c.Owns != nil {
+		w.c.Owns()
 	}
 	failpoint.Reach(failpoint.Owned)
 	if err := w.lockState(ctx, open, dir, id); err != nil {

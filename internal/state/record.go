@@ -56,7 +56,7 @@ func AppendRecord(dst []byte, r Record) []byte {
 	if !r.ReadAt.IsZero() {
 		flags |= flagReadAt
 	}
-	const most = 2 + 7*binary.MaxVarintLen64 // version, flags and numbers
+	const most = 2 + 8*binary.MaxVarintLen64 // version, flags and numbers; claimants are rare
 	dst = slices.Grow(dst, most+len(r.Parent)+len(r.DeadHash)+len(r.Row))
 	dst = append(dst, recordVersion, flags)
 	dst = binary.AppendUvarint(dst, uint64(r.Schema))
