@@ -98,6 +98,8 @@ const (
 	maxGroupRows  = 5_000
 	maxGroupBytes = 8 << 20
 	maxGroupWait  = 250 * time.Millisecond
+	// enoughRows are worth a commit: more are taken if they wait, and not waited for.
+	enoughRows = 1_000
 	// quiet is how long the queue must be empty before a smaller group is committed.
 	quiet = 20 * time.Millisecond
 	// queueLength bounds the units that wait to be committed: those that arrive while a

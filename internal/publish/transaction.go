@@ -205,6 +205,10 @@ func (t *transaction) produce(ctx context.Context) error {
 			}
 		})
 	}
+	// All of them are there: nobody need linger for more.
+	if err := w.client.Flush(ctx); err != nil {
+		return errors.Join(fmt.Errorf("produce: %w", err), w.abort())
+	}
 	wg.Wait()
 	// A transaction can be committed although one of its records failed, so the
 	// results decide.

@@ -195,28 +195,34 @@ func (w *Writer) refuse(err error) {
 	}
 }
 
-// gather takes units until the group is large or old enough, or nothing more comes.
+// gather takes the units that make a group. Those that wait are taken, up to the limit; more
+// are waited for only until they are enough, and while they keep coming. It is not worth
+// waiting for all that is being read: children are read when their parents are committed, so
+// whoever reads would have nothing to do during the commit.
 func (w *Writer) gather(ctx context.Context, first submission) []submission {
 	group := []submission{first}
 	rows := len(first.unit.Rows)
 	deadline := time.NewTimer(maxGroupWait)
 	defer deadline.Stop()
 	for rows < maxGroupRows {
-		silence := time.NewTimer(quiet)
+		var silence <-chan time.Time
+		if len(w.queue) == 0 {
+			if rows >= enoughRows {
+				break
+			}
+			silence = time.After(quiet)
+		}
 		select {
 		case s := <-w.queue:
 			group = append(group, s)
 			rows += len(s.unit.Rows)
-		case <-silence.C:
+		case <-silence:
 			return group
 		case <-deadline.C:
-			silence.Stop()
 			return group
 		case <-ctx.Done():
-			silence.Stop()
 			return group
 		}
-		silence.Stop()
 	}
 	return group
 }
