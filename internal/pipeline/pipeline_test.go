@@ -247,7 +247,7 @@ func TestASecondProducerIsToldWhoOwnsTheAccount(t *testing.T) {
 	defer cancel()
 	first := w.start(ctx)
 	deadline := time.Now().Add(time.Minute)
-	for !w.topics() && time.Now().Before(deadline) {
+	for !w.owns() && time.Now().Before(deadline) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	second := &world{t: t, c: c, lever: w.lever, log: &output{}, env: maps.Clone(w.env)}

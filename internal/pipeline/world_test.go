@@ -157,12 +157,20 @@ func (w *world) run(ctx context.Context, o Options) (Status, error) {
 	return p.Snapshot(), err
 }
 
-// start runs a pipeline until ctx ends.
+// start runs a pipeline until ctx or the test ends; nothing is removed under it before.
 func (w *world) start(ctx context.Context) <-chan error {
 	w.t.Helper()
 	p := w.pipeline(Options{})
-	done := make(chan error, 1)
-	go func() { done <- p.Run(ctx) }()
+	ctx, cancel := context.WithCancel(ctx)
+	done, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer close(ended)
+		done <- p.Run(ctx)
+	}()
+	w.t.Cleanup(func() {
+		cancel()
+		<-ended
+	})
 	return done
 }
 
@@ -250,6 +258,11 @@ func (w *world) eventually(when string, during func()) map[string]*kafkatest.His
 		w.t.Fatalf("%s: stopped with %v", when, err)
 	}
 	return w.check(when)
+}
+
+// owns says that a pipeline has become the owner of the account.
+func (w *world) owns() bool {
+	return strings.Contains(w.log.String(), "owner of the account; replicating")
 }
 
 // topics says that the topics are there.

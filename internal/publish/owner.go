@@ -181,7 +181,17 @@ func host() string {
 }
 
 // deadHere says that the owner was a process of this machine that no longer runs. In
-// a container the process id may be the same after a restart.
+// a container the process id may be the same after a restart: then the owner is dead if it
+// is older than this process, and another writer of this process if it is not.
 func deadHere(o offsets.Owner) bool {
-	return o.Host == host() && (o.PID == os.Getpid() || !processAlive(o.PID))
+	if o.Host != host() {
+		return false
+	}
+	if o.PID == os.Getpid() {
+		return o.Started < processStarted.UnixMilli()
+	}
+	return !processAlive(o.PID)
 }
+
+// processStarted is when this process began.
+var processStarted = time.Now()
