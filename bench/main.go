@@ -4,6 +4,7 @@
 //	go run ./bench                                  10,000 opportunities, embedded broker
 //	KAFKA_BROKERS=localhost:9092 SCHEMA_REGISTRY_URL=http://localhost:8081 \
 //	  go run ./bench -opportunities 10000,100000    a real Kafka
+//	go run ./bench -exec "systemd-run --scope -q -p MemoryMax=256M"
 //
 // The producer is a process of its own, the one that users run; the simulated Lever,
 // which has no rate limit here, and the embedded broker run in this one. What Kafka itself
@@ -43,6 +44,8 @@ type options struct {
 	idle        time.Duration
 	memory      string
 	rebuild     bool
+	// wrap is a command that runs the producer in its place.
+	wrap []string
 }
 
 // kafka is where the records go.
@@ -59,7 +62,9 @@ func run(ctx context.Context) (err error) {
 	flag.DurationVar(&o.idle, "idle", 0, "time to watch the producer while nothing changes; 0 = not at all")
 	flag.BoolVar(&o.rebuild, "rebuild", true, "restart once without the local state")
 	flag.StringVar(&o.memory, "memory", "", "GOMEMLIMIT of the producer, for example 128MiB")
+	wrap := flag.String("exec", "", "command that the producer is run by, which must become it (exec), as one that limits its memory")
 	flag.Parse()
+	o.wrap = strings.Fields(*wrap)
 	dir, err := os.MkdirTemp("", "leverstream-bench-")
 	if err != nil {
 		return err

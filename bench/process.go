@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,11 +49,12 @@ func (l *log) String() string {
 	return l.b.String()
 }
 
-// start starts the producer. End waits for it.
-func start(ctx context.Context, binary string, env []string, args ...string) (*process, error) {
+// start starts the producer, by way of the command that wraps it if there is one. End waits for it.
+func (w *workload) start(ctx context.Context, args ...string) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	p := &process{cmd: exec.CommandContext(ctx, binary, args...), ended: make(chan error, 1), cancel: cancel, watched: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), env...)
+	args = slices.Concat(w.o.wrap, []string{w.binary}, args)
+	p := &process{cmd: exec.CommandContext(ctx, args[0], args[1:]...), ended: make(chan error, 1), cancel: cancel, watched: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), w.env()...)
 	p.cmd.Stderr = &p.log
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
 	p.cmd.WaitDelay = time.Minute

@@ -73,7 +73,7 @@ func (w *workload) run(ctx context.Context, n int) (f figure, err error) {
 	w.url = "http://" + l.Addr().String() + "/v1"
 
 	began := time.Now()
-	p, err := start(ctx, w.binary, w.env(), "run", "--once")
+	p, err := w.start(ctx, "run", "--once")
 	if err != nil {
 		return f, err
 	}
@@ -127,7 +127,7 @@ func (w *workload) env() []string {
 func (w *workload) restart(ctx context.Context, idle time.Duration) (took time.Duration, share float64, err error) {
 	poll := w.polls.next()
 	began := time.Now()
-	p, err := start(ctx, w.binary, w.env(), "run")
+	p, err := w.start(ctx, "run")
 	if err != nil {
 		return 0, 0, err
 	}
