@@ -289,6 +289,31 @@ func TestParentsAreRememberedAsTheyAre(t *testing.T) {
 	b.expect("and remembered again", []string{"u opportunity_offers f2"}, list(b.unit(b.offer("f2", "p0", `,"status":"sent"`)), "p0"))
 }
 
+// A child that cannot move yet would stay behind without an owner: no list would ever miss it.
+func TestADeletedOwnerWaitsForAChildThatCannotMoveYet(t *testing.T) {
+	b := newBench(t)
+	b.commit(b.unit(b.opportunity("o1", ""), b.opportunity("o2", "")),
+		list(b.unit(b.offer("f1", "o1", "")), "o1"), list(b.unit(b.offer("f1", "o2", "")), "o2"))
+	late := gone(list(b.unit(b.offer("f1", "o2", "")), "o2"), "opportunities", "o1", "")
+	b.expect("meanwhile", []string{"u opportunity_offers f1"}, list(b.unit(b.offer("f1", "o1", `,"status":"sent"`)), "o1"))
+	b.expect("overtaken", []string{"again missing opportunity_offers f1", "again opportunities o1", "again opportunity_offers f1"}, late)
+	b.expect("read again", []string{"d opportunities o1", "u opportunity_offers f1"},
+		gone(list(b.unit(b.offer("f1", "o2", `,"status":"sent"`)), "o2"), "opportunities", "o1", ""))
+	b.expect("deleted", []string{"again missing opportunity_offers f1"}, list(b.unit(), "o2"))
+}
+
+// A child whose new version cannot become an event goes with its owner, and is put aside.
+func TestADeletedOwnerTakesAChildThatCannotMove(t *testing.T) {
+	b := newBench(t)
+	b.commit(b.unit(b.opportunity("o1", ""), b.opportunity("o2", "")),
+		list(b.unit(b.offer("f1", "o1", "")), "o1"), list(b.unit(b.offer("f1", "o2", "")), "o2"))
+	large := `,"status":"` + strings.Repeat("x", 1<<20) + `"`
+	b.expect("too large", []string{"d opportunity_offers f1", "d opportunities o1", "again opportunity_offers f1"},
+		gone(list(b.unit(b.offer("f1", "o2", large)), "o2"), "opportunities", "o1", ""))
+	b.expect("read again", []string{"letter opportunity_offers f1"}, list(b.unit(b.offer("f1", "o2", large)), "o2"))
+	b.expect("smaller", []string{"c opportunity_offers f1"}, list(b.unit(b.offer("f1", "o2", "")), "o2"))
+}
+
 func TestADeletedParentTakesItsChildren(t *testing.T) {
 	b := newBench(t)
 	b.commit(b.unit(b.opportunity("o1", "")), list(b.unit(b.offer("f1", "o1", ""), b.offer("f2", "o1", "")), "o1"))

@@ -284,8 +284,19 @@ func (a *adding) claimantsRead(table string, rec *state.Record) bool {
 	return true
 }
 
+// unfit says that what the unit shows of the row cannot become an event.
+func (a *adding) unfit(ref cdc.Ref) bool {
+	for i, r := range a.u.Rows {
+		if e := &a.u.rows[i]; r.Table == ref.Table && r.Key == ref.Key && (e.fault != "" || e.table.tooLarge(len(e.row))) {
+			return true
+		}
+	}
+	return false
+}
+
 // delete deletes the row and everything under it. Nothing is deleted if a child is
-// served by another parent that was not asked yet.
+// served by another parent that was not asked yet, or cannot move there yet: without an owner
+// nothing would ever miss it.
 func (a *adding) delete(t *Table, ref cdc.Ref, rec *state.Record, at time.Time) error {
 	type child struct {
 		ref cdc.Ref
@@ -302,8 +313,12 @@ func (a *adding) delete(t *Table, ref cdc.Ref, rec *state.Record, at time.Time) 
 		}
 		for _, key := range sorted(children) {
 			c := child{cdc.Ref{Table: name, Key: key}, children[key]}
+			moves := a.otherParent(c.ref, ref.Key)
 			switch {
-			case a.otherParent(c.ref, ref.Key):
+			case moves && a.memory.overtaken(c.ref, a.u.Sent):
+				a.again(cdc.Again{Ref: c.ref, Parent: ref.Key, Missing: true, Claimants: c.rec.Claimants})
+				wait = true
+			case moves && !a.unfit(c.ref):
 				// It moves there.
 			case len(c.rec.Claimants) > 0 && !a.claimantsRead(name, c.rec):
 				a.again(cdc.Again{Ref: c.ref, Parent: ref.Key, Missing: true, Claimants: c.rec.Claimants})
