@@ -50,7 +50,7 @@ func (r *reading) run(ctx context.Context, adm *kadm.Client, from map[int32]int6
 	if err := r.batch.SetPosition(r.pos); err != nil {
 		return err
 	}
-	if err := r.batch.Commit(); err != nil {
+	if err := r.batch.Commit(ctx); err != nil {
 		return err
 	}
 	r.w.lsn = max(r.pos.Commit.LSN, r.w.lsn)
@@ -113,7 +113,7 @@ func (r *reading) apply(rec *kgo.Record) error {
 		failpoint.Reach(failpoint.Rebuilding)
 	}
 	if r.pending++; r.pending >= batchRecords {
-		if err := r.batch.Commit(); err != nil {
+		if err := r.batch.Commit(context.Background()); err != nil {
 			return err
 		}
 		if err := r.batch.Close(); err != nil {

@@ -269,5 +269,5 @@ func (t *transaction) store(g *change.Group) (err error) {
 	if err := b.SetPosition(pos); err != nil {
 		return err
 	}
-	return b.Commit()
+	return b.Commit(context.Background())
 }

@@ -738,7 +738,7 @@ func (a *account) forge(cluster string, stateTopic string, change func(*state.Po
 	}
 	b, pos := s.NewBatch(), s.Position()
 	change(&pos)
-	err = errors.Join(b.Delete("stages", "s1"), b.SetPosition(pos), b.Commit(), b.Close(), s.Close())
+	err = errors.Join(b.Delete("stages", "s1"), b.SetPosition(pos), b.Commit(a.t.Context()), b.Close(), s.Close())
 	if err != nil {
 		a.t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -21,6 +22,8 @@ type Batch struct {
 	counts   map[string]int64 // differences
 	position *Position
 	due      map[rowRef]bool // see Erase
+	loading  bool            // see load.go
+	loaded   int64
 }
 
 type rowRef struct{ table, key string }
@@ -30,10 +33,12 @@ func (s *Store) NewBatch() *Batch { return s.NewBatchWithSize(0) }
 
 // NewBatchWithSize returns an empty batch that will hold about so many bytes.
 func (s *Store) NewBatchWithSize(size int) *Batch {
-	return &Batch{s: s, b: s.db.NewBatchWithSize(size), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[rowRef]bool{}}
+	fresh, _ := s.Fresh()
+	return &Batch{s: s, b: s.db.NewBatchWithSize(size), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[rowRef]bool{}, loading: fresh}
 }
 
-// Put sets the record of a row.
+// Put sets the record of a row. In a store that is fresh the row counts, and is found by its
+// parent, from the batch that sets a position.
 func (b *Batch) Put(table, key string, r Record) error {
 	return b.change(rowRef{table, key}, &r)
 }
@@ -47,6 +52,9 @@ func (b *Batch) Delete(table, key string) error {
 // that the row has, or nil if it has none, so that it need not be looked up to move the
 // entries by which it is found. encoded is what AppendRecord makes of r.
 func (b *Batch) Replace(table, key string, was, r *Record, encoded []byte) error {
+	if b.loading {
+		return b.load(rowRef{table, key}, r)
+	}
 	return b.replace(rowRef{table, key}, was, r, encoded)
 }
 
@@ -63,6 +71,9 @@ func (b *Batch) old(ref rowRef) (*Record, error) {
 
 // change writes a record and moves the entries by which it is found.
 func (b *Batch) change(ref rowRef, r *Record) error {
+	if b.loading {
+		return b.load(ref, r)
+	}
 	old, err := b.old(ref)
 	if err != nil {
 		return err
@@ -136,6 +147,9 @@ func entries(ref rowRef, r *Record) (out [][]byte) {
 
 // SetPosition says how far the store has followed the topic with this batch.
 func (b *Batch) SetPosition(p Position) error {
+	if p.Offsets = maps.Clone(p.Offsets); p.Offsets == nil {
+		p.Offsets = map[int32]int64{}
+	}
 	b.position = &p
 	return nil
 }
@@ -143,8 +157,14 @@ func (b *Batch) SetPosition(p Position) error {
 // Commit makes the changes visible, all or none. They are not synced to the disk one by
 // one: Kafka is the truth, and a store that a power failure sets back is still a
 // whole copy of an earlier position and catches up from there.
-func (b *Batch) Commit() error {
+//
+// If it sets the first position of a store that was fresh, all rows are looked at, which takes
+// some seconds for a million. Only then can ctx end it, and nothing has changed.
+func (b *Batch) Commit(ctx context.Context) error {
 	s := b.s
+	if b.loading {
+		return b.commitLoaded(ctx)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	counts := maps.Clone(s.counts)
@@ -154,13 +174,17 @@ func (b *Batch) Commit() error {
 	position := s.position
 	if b.position != nil {
 		position = *b.position
-		position.Offsets = maps.Clone(position.Offsets)
-		if position.Offsets == nil {
-			position.Offsets = map[int32]int64{}
-		}
 	} else {
-		position.AtEnd = time.Time{} // in the middle of a rebuild
+		position.AtEnd = time.Time{} // in the middle of catching up
 	}
+	if err := b.addDue(); err != nil {
+		return err
+	}
+	return b.writeAt(position, counts)
+}
+
+// writeAt writes the batch with the position and the counts. The caller holds the store's lock.
+func (b *Batch) writeAt(position Position, counts map[string]int64) error {
 	raw, err := json.Marshal(saved{position, counts})
 	if err != nil {
 		return err
@@ -168,15 +192,12 @@ func (b *Batch) Commit() error {
 	if err := b.b.Set(positionKey, raw, nil); err != nil {
 		return err
 	}
-	if err := b.addDue(); err != nil {
-		return err
-	}
 	if err := b.write(); err != nil {
 		return err
 	}
-	s.position, s.counts = position, counts
+	b.s.position, b.s.counts = position, counts
 	if !position.AtEnd.IsZero() {
-		s.reason = ""
+		b.s.reason = ""
 	}
 	return nil
 }

@@ -62,7 +62,7 @@ func storePut(b *testing.B, s *Store, from int) {
 	if err := batch.SetPosition(Position{AtEnd: time.Now()}); err != nil {
 		b.Fatal(err)
 	}
-	if err := batch.Commit(); err != nil {
+	if err := batch.Commit(b.Context()); err != nil {
 		b.Fatal(err)
 	}
 	if err := batch.Close(); err != nil {

@@ -25,7 +25,7 @@ import (
 const (
 	// mostDue is how many rows of a generation are noted one by one. If there are more, as
 	// after a rebuild, all files are written anew.
-	mostDue = 1000
+	mostDue = 250
 	// eraseAtClose bounds what Close spends on rows that are due. The rest is done after
 	// the next Open.
 	eraseAtClose = 2 * time.Second

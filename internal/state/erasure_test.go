@@ -74,7 +74,7 @@ func withSecret(t *testing.T, dir string) *Store {
 				t.Fatal(err)
 			}
 		}
-		if err := errors.Join(b.SetPosition(position(int64(i))), b.Commit(), b.Close()); err != nil {
+		if err := errors.Join(b.SetPosition(position(int64(i))), b.Commit(t.Context()), b.Close()); err != nil {
 			t.Fatal(err)
 		}
 		was = rows
@@ -115,11 +115,26 @@ func TestErasedValuesVanishFromTheFiles(t *testing.T) {
 			b := s.NewBatch()
 			defer b.Close()
 			b.Erase(erased.Table, erased.Key)
-			if err := errors.Join(replace(b, erased.Key, row(secret+"4"), row("anonymous")), b.Commit()); err != nil {
+			if err := errors.Join(replace(b, erased.Key, row(secret+"4"), row("anonymous")), b.Commit(t.Context())); err != nil {
 				t.Fatal(err)
 			}
 		}, false},
 		{"found changed in the topic", func(t *testing.T, s *Store) { put(t, s, 9, map[cdc.Ref]*Record{erased: row("anonymous")}) }, false},
+		{"rebuilt from a topic that holds both", func(t *testing.T, s *Store) {
+			if err := s.Clear(); err != nil {
+				t.Fatal(err)
+			}
+			b := s.NewBatch()
+			for j := range 50 {
+				if err := replace(b, fmt.Sprint("other", j), nil, row(fmt.Sprint("other", 4, j))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := errors.Join(replace(b, erased.Key, nil, row(secret)), b.Commit(t.Context()), b.Close(), s.db.Flush()); err != nil {
+				t.Fatal(err)
+			}
+			put(t, s, 9, map[cdc.Ref]*Record{erased: row("anonymous")})
+		}, false},
 		{"more deleted than are noted", func(t *testing.T, s *Store) {
 			many := map[cdc.Ref]*Record{}
 			for i := range 2*mostDue + 1 {
@@ -300,7 +315,7 @@ func TestADamagedFileIsNoticedByErase(t *testing.T) {
 	}
 	s = open(t, dir)
 	b := s.NewBatch()
-	if err := errors.Join(replace(b, "erased", row(secret+"4"), nil), b.Commit(), b.Close()); err != nil {
+	if err := errors.Join(replace(b, "erased", row(secret+"4"), nil), b.Commit(t.Context()), b.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Erase(t.Context()); !errors.Is(err, ErrDamaged) {

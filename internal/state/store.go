@@ -26,7 +26,10 @@ const (
 	// memTableSize is what is gathered in memory before it becomes a file, twice at most, and
 	// blockSize is what is held of the files.
 	memTableSize, memTables = 8 << 20, 2
-	blockSize               = 24 << 20
+	// fileSize is that of the files, as compressed, of which so many are held open: what is
+	// looked up is anywhere, and to open a file costs many times what it takes to look into it.
+	fileSize, openFiles = 16 << 20, 512
+	blockSize           = 24 << 20
 	// compactAt is how many layers of new files there may be before they are merged into the
 	// old ones, which rewrites most of those: rows come in no order of their keys. A lookup asks
 	// the filter of each layer. stopAt is when writes wait for it.
@@ -77,6 +80,8 @@ type Store struct {
 	// mostDue (see Erase).
 	generation uint64
 	due        int
+	// loaded is how many records came while the store was fresh.
+	loaded int64
 }
 
 // Open opens the store in the directory, which is created if it does not exist. What
@@ -176,17 +181,18 @@ func (s *Store) open() error {
 				}
 			},
 		},
-		MemTableStopWritesThreshold: memTables, L0CompactionThreshold: compactAt, L0StopWritesThreshold: stopAt, MaxOpenFiles: 256, FormatMajorVersion: pebble.FormatNewest,
+		MemTableStopWritesThreshold: memTables, L0CompactionThreshold: compactAt, L0StopWritesThreshold: stopAt, MaxOpenFiles: openFiles, FormatMajorVersion: pebble.FormatNewest,
 		Cleaner: keepNoLogs{}, Comparer: comparer,
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		o.TargetFileSizes[i] = fileSize
 	}
 	db, err := pebble.Open(s.dir, o)
 	if err != nil {
 		return fmt.Errorf("open the local state in %s: %w", s.dir, err)
 	}
-	s.db, s.position, s.counts = db, Position{Offsets: map[int32]int64{}}, map[string]int64{}
+	s.db, s.position, s.counts, s.loaded = db, Position{Offsets: map[int32]int64{}}, map[string]int64{}, 0
 	return s.loadDue()
 }
 
@@ -295,7 +301,11 @@ func (s *Store) get(key []byte, use func([]byte) error) (found bool, err error) 
 }
 
 // Fresh says whether the store is empty and must be rebuilt, and why.
-func (s *Store) Fresh() (fresh bool, reason string) { return s.reason != "", s.reason }
+func (s *Store) Fresh() (fresh bool, reason string) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.reason != "", s.reason
+}
 
 // Clear empties the store. It is fresh until a position was set.
 func (s *Store) Clear() error {
