@@ -50,11 +50,11 @@ func (l *log) String() string {
 }
 
 // start starts the producer, by way of the command that wraps it if there is one. End waits for it.
-func (w *workload) start(ctx context.Context, args ...string) (*process, error) {
+func (w *workload) start(ctx context.Context, rate int, args ...string) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	args = slices.Concat(w.o.wrap, []string{w.binary}, args)
 	p := &process{cmd: exec.CommandContext(ctx, args[0], args[1:]...), ended: make(chan error, 1), cancel: cancel, watched: make(chan struct{})}
-	p.cmd.Env = append(os.Environ(), w.env()...)
+	p.cmd.Env = append(os.Environ(), w.env(rate)...)
 	p.cmd.Stderr = &p.log
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
 	p.cmd.WaitDelay = time.Minute

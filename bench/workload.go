@@ -73,7 +73,7 @@ func (w *workload) run(ctx context.Context, n int) (f figure, err error) {
 	w.url = "http://" + l.Addr().String() + "/v1"
 
 	began := time.Now()
-	p, err := w.start(ctx, "run", "--once")
+	p, err := w.start(ctx, 10_000, "run", "--once")
 	if err != nil {
 		return f, err
 	}
@@ -110,9 +110,10 @@ func (w *workload) run(ctx context.Context, n int) (f figure, err error) {
 
 func (w *workload) state() string { return filepath.Join(w.dir, "state") }
 
-func (w *workload) env() []string {
+// env is the producer's environment. rate is the number of requests per second that it may make.
+func (w *workload) env(rate int) []string {
 	env := []string{
-		"LEVER_API_URL=" + w.url, "LEVER_TOKEN=bench", "LEVER_RATE=10000", "LEVER_BURST=1000", "LEVER_CONCURRENCY=" + strconv.Itoa(w.o.concurrency),
+		"LEVER_API_URL=" + w.url, "LEVER_TOKEN=bench", "LEVER_RATE=" + strconv.Itoa(rate), "LEVER_BURST=" + strconv.Itoa(rate), "LEVER_CONCURRENCY=" + strconv.Itoa(w.o.concurrency),
 		"KAFKA_BROKERS=" + w.kafka.brokers, "SCHEMA_REGISTRY_URL=" + w.kafka.registry, "KAFKA_TOPIC_PREFIX=" + w.prefix, "KAFKA_REPLICATION_FACTOR=1",
 		"KAFKA_COMPRESSION=" + w.o.compression, "STATE_DIR=" + w.state(), "HTTP_ADDR=off", "LOG_FORMAT=json", "LOG_LEVEL=info",
 	}
@@ -122,12 +123,12 @@ func (w *workload) env() []string {
 	return env
 }
 
-// restart starts the producer and returns how long it took to its first poll, and what
-// share of a core it needs after that while nothing changes.
+// restart starts the producer, with the rate that Lever gives, and returns how long it took to
+// its first poll, and what share of a core it needs after that while nothing changes.
 func (w *workload) restart(ctx context.Context, idle time.Duration) (took time.Duration, share float64, err error) {
 	poll := w.polls.next()
 	began := time.Now()
-	p, err := w.start(ctx, "run")
+	p, err := w.start(ctx, 10, "run")
 	if err != nil {
 		return 0, 0, err
 	}
@@ -140,7 +141,7 @@ func (w *workload) restart(ctx context.Context, idle time.Duration) (took time.D
 		return 0, 0, errors.Join(ctx.Err(), p.end(true))
 	}
 	if idle > 0 {
-		time.Sleep(5 * time.Second) // what a start has to do is not idleness
+		time.Sleep(20 * time.Second) // a start reads the full tables, which is not idleness
 		before := computed(p.cmd.Process.Pid)
 		time.Sleep(idle)
 		share = (computed(p.cmd.Process.Pid) - before).Seconds() / idle.Seconds()
