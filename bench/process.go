@@ -53,7 +53,8 @@ func (l *log) String() string {
 func (w *workload) start(ctx context.Context, rate int, args ...string) (*process, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	args = slices.Concat(w.o.wrap, []string{w.binary}, args)
-	p := &process{cmd: exec.CommandContext(ctx, args[0], args[1:]...), ended: make(chan error, 1), cancel: cancel, watched: make(chan struct{})}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // the program just built, and what the user runs it by
+	p := &process{cmd: cmd, ended: make(chan error, 1), cancel: cancel, watched: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), w.env(rate)...)
 	p.cmd.Stderr = &p.log
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(os.Interrupt) }
