@@ -4,7 +4,8 @@
 //	go run ./bench                                  10,000 opportunities, embedded broker
 //	KAFKA_BROKERS=localhost:9092 SCHEMA_REGISTRY_URL=http://localhost:8081 \
 //	  go run ./bench -opportunities 10000,100000    a real Kafka
-//	go run ./bench -exec "systemd-run --scope -q -p MemoryMax=256M"
+//	go run ./bench -exec ./limited                  the producer under limits: a script that
+//	                                                sets them and ends in exec "$@"
 //
 // The producer is a process of its own, the one that users run; the simulated Lever,
 // which has no rate limit here, and the embedded broker run in this one. What Kafka itself
