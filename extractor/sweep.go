@@ -314,6 +314,7 @@ func (f *follower) sweep(ctx context.Context, now time.Time) (next time.Time, er
 			if now.Before(end) {
 				return end, nil
 			}
+			s.open(now) // a pass over nothing is read now, however often it was missed
 			s = s.next(interval, e.State.Count(f.lead))
 		} else {
 			s.open(now)

@@ -46,11 +46,17 @@ type Cluster struct {
 // Client returns a plain client of the cluster that is closed when the test ends.
 func (c Cluster) Client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
 	t.Helper()
+	cl := c.client(t, opts...)
+	t.Cleanup(cl.Close)
+	return cl
+}
+
+func (c Cluster) client(t testing.TB, opts ...kgo.Opt) *kgo.Client {
+	t.Helper()
 	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(c.Brokers...)}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(cl.Close)
 	return cl
 }
 

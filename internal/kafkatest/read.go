@@ -45,8 +45,9 @@ func (c Cluster) Raw(t testing.TB, topic string) []Record {
 	if len(todo) == 0 {
 		return nil
 	}
-	cl := c.Client(t, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
+	cl := c.client(t, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(), kgo.FetchMaxWait(10*time.Millisecond))
+	defer cl.Close() // a consumer that is left open asks for more a hundred times a second
 	var out []Record
 	for len(todo) > 0 {
 		fetches := cl.PollFetches(ctx)
@@ -155,7 +156,9 @@ func decodeSchema(resp *http.Response) (string, error) {
 // ends returns the ends of the topic's partitions, as soon as all have a leader.
 func (c Cluster) ends(ctx context.Context, t testing.TB, topic string) kadm.ListedOffsets {
 	t.Helper()
-	adm := kadm.NewClient(c.Client(t))
+	cl := c.client(t)
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
 	for {
 		ends, err := adm.ListEndOffsets(ctx, topic)
 		if err == nil {

@@ -53,8 +53,9 @@ type sequence struct {
 }
 
 func (s *sequence) run(c kafkatest.Cluster) {
+	s.t.Logf("seed %d", s.seed)
 	s.r = rand.New(rand.NewPCG(s.seed, 0))
-	s.w = newWorld(s.t, c, sandbox.Options{Opportunities: 10 + s.r.IntN(50), Seed: s.seed})
+	s.w = newWorld(s.t, c, sandbox.Options{Opportunities: s.r.IntN(1 << s.r.IntN(7)), Seed: s.seed}) // 0 to 63
 	s.w.env["LEVER_DELETE_GUARD"] = "100%"
 	s.w.env["SWEEP_INTERVAL"] = "1ms" // a pass finds all that leaves no trace
 	limits := rand.New(rand.NewPCG(s.seed, 1))

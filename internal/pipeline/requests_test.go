@@ -197,6 +197,33 @@ func TestTheSweepIsSpreadEvenly(t *testing.T) {
 	})
 }
 
+// A sweep that was due many times while the program was away is made once. That holds for an
+// account without a single parent, too, whose lists cost no request.
+func TestASweepThatWasMissedManyTimesIsMadeOnce(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		v := newVirtual(t, sandbox.Options{Seed: 1}, 200*time.Millisecond)
+		for _, kind := range []string{"opportunities", "postings"} {
+			for key := range v.lever.Truth(kind) {
+				remove := v.lever.DeleteOpportunity
+				if kind == "postings" {
+					remove = v.lever.DeletePosting
+				}
+				if err := remove(key); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		v.config.SweepInterval = time.Minute
+		v.once()
+		time.Sleep(24 * time.Hour) // simulated
+		began := time.Now()
+		v.once()
+		if took := time.Since(began); took > time.Minute {
+			t.Errorf("a pass over an empty account took %s after a day without one", took)
+		}
+	})
+}
+
 // While Lever is away, for longer than a sweep takes, nothing piles up: not in the bookmarks,
 // which would outgrow what a message may be, nor in requests. Afterwards all is as before.
 func TestNothingPilesUpWhileLeverIsAway(t *testing.T) {

@@ -60,7 +60,10 @@ func (l *Lever) opportunitiesFrom(f filter, offset string) (iter.Seq[int32], *fa
 	if few, ok := l.narrow(f); ok {
 		var found []position
 		for n := range few {
-			if o := l.outline(n); l.opportunities.has(n) && f.matches(o) && reached(n) {
+			if !l.opportunities.has(n) {
+				continue
+			}
+			if o := l.outline(n); f.matches(o) && reached(n) {
 				found = append(found, l.position(n, o))
 			}
 		}
