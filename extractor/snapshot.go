@@ -120,6 +120,7 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 			l.again = newListingPass(at.Began, at.Kind != cdc.SnapshotFirst)
 		}
 		l.again.note(p)
+		l.e.letCatchUp(ctx)
 		at.Token = next
 		switch {
 		case probe && l.windows && next != "":
@@ -147,6 +148,35 @@ func (l *listingReader) readWindow(ctx context.Context, tables []string, at *sna
 		// one goes on in windows.
 		firstOnly: probe && l.windows,
 	})
+}
+
+const (
+	// mostBehind is how many parents the followers may be behind a first load before its next
+	// page waits for them, for as long as mostWait.
+	mostBehind = 2_000
+	mostWait   = 100 * time.Millisecond
+)
+
+// letCatchUp waits a moment if the followers are far behind the first load. Where Lever is the
+// limit they always are; their requests go on meanwhile, and the last page is later by less than
+// one part in a hundred of the load. Where it is not, they catch up in that moment, and read the
+// lists of parents that are still in memory.
+func (e *Extractor) letCatchUp(ctx context.Context) {
+	for until := time.Now().Add(mostWait); e.behind() > mostBehind && time.Now().Before(until); {
+		if !sleep(ctx, mostWait/20) {
+			return
+		}
+	}
+}
+
+// behind is how many parents' lists the last of the followers has to read for its snapshot.
+func (e *Extractor) behind() (most int64) {
+	for _, f := range e.followers {
+		if !e.complete(f.tables[0]) {
+			most = max(most, e.State.Count(f.lead)-e.Status.readOf(f.loop))
+		}
+	}
+	return most
 }
 
 // endSnapshot asks for the known rows that a repeated snapshot has not seen, and

@@ -307,6 +307,13 @@ func (s *Status) listsRead(l loop, lead string, n int64) {
 	}
 }
 
+// readOf is what listsRead noted last.
+func (s *Status) readOf(l loop) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lists[l.name]
+}
+
 // committed notes the rows of a unit.
 func (s *Status) committed(u *cdc.Unit) {
 	s.mu.Lock()

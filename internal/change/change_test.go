@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -117,6 +118,12 @@ func (b *bench) commit(units ...*cdc.Unit) (*Group, cdc.Result) {
 		}
 		last = r
 	}
+	b.keep(g)
+	return g, last
+}
+
+// keep takes over what the group has changed.
+func (b *bench) keep(g *Group) {
 	for _, p := range g.Puts() {
 		if p.Record == nil {
 			delete(b.rows, p.Ref)
@@ -125,7 +132,6 @@ func (b *bench) commit(units ...*cdc.Unit) (*Group, cdc.Result) {
 		}
 	}
 	b.lsn = g.LSN()
-	return g, last
 }
 
 // expect compares the units and checks which events and refusals they cause, written
@@ -287,6 +293,79 @@ func TestParentsAreRememberedAsTheyAre(t *testing.T) {
 	}
 	b.expect("forgotten, not lost", []string{"c opportunity_offers f2"}, list(b.unit(b.offer("f2", "p0", "")), "p0"))
 	b.expect("and remembered again", []string{"u opportunity_offers f2"}, list(b.unit(b.offer("f2", "p0", `,"status":"sent"`)), "p0"))
+}
+
+// Whatever comes, and in whatever order, what is remembered of parents changes nothing but the
+// number of lookups.
+func TestWhatIsRememberedOfParentsChangesNothing(t *testing.T) {
+	looked := [2]int{}
+	for seed := range uint64(300) {
+		var logs [2][]string
+		for forgetful := range 2 {
+			random := rand.New(rand.NewPCG(seed, 0))
+			b := newBench(t)
+			id := func(kind string) string { return fmt.Sprint(kind, random.IntN(4)) }
+			rows := counted{b.rows, &looked[forgetful]}
+			for range 60 {
+				g := NewGroup(b.tables, rows, b.memory, "default", "test", b.lsn, time.UnixMilli(1_800_000_000_500))
+				for range 1 + random.IntN(3) {
+					o, status := id("o"), fmt.Sprintf(`,"status":"%d"`, random.IntN(3))
+					u := b.unit()
+					switch random.IntN(4) {
+					case 0:
+						u.Rows = append(u.Rows, b.opportunity(o, status))
+						if random.IntN(2) == 0 {
+							u.Rows = append(u.Rows, b.offer(id("f"), o, status))
+							list(u, o)
+						}
+					case 1:
+						gone(u, "opportunities", o, "")
+					case 2:
+						gone(list(u, o), "opportunity_offers", id("f"), o)
+					default:
+						for range random.IntN(3) {
+							u.Rows = append(u.Rows, b.offer(id("f"), o, status))
+						}
+						list(u, o)
+					}
+					r, err := g.Add(Encode(b.tables, u))
+					if err != nil {
+						t.Fatal(err)
+					}
+					logs[forgetful] = append(logs[forgetful], fmt.Sprint(r.Again))
+				}
+				for _, e := range g.Events {
+					logs[forgetful] = append(logs[forgetful], fmt.Sprintf("%d %s %s %s", e.LSN, e.Op, e.Table.Name, e.Key))
+				}
+				b.keep(g)
+				if forgetful == 1 {
+					b.memory.parents = parents{}
+				}
+			}
+		}
+		if !slices.Equal(logs[0], logs[1]) {
+			t.Fatalf("seed %d:\nremembering %q\nforgetting  %q", seed, logs[0], logs[1])
+		}
+	}
+	if looked[0] >= looked[1] {
+		t.Errorf("%d lookups of children and claims with what is remembered, %d without", looked[0], looked[1])
+	}
+}
+
+// counted counts the lookups of children and claims.
+type counted struct {
+	memoryRows
+	lookups *int
+}
+
+func (c counted) Children(table, parent string) ([]string, error) {
+	*c.lookups++
+	return c.memoryRows.Children(table, parent)
+}
+
+func (c counted) Claims(table, parent string) ([]string, error) {
+	*c.lookups++
+	return c.memoryRows.Claims(table, parent)
 }
 
 // A child that cannot move yet would stay behind without an owner: no list would ever miss it.

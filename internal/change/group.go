@@ -133,8 +133,9 @@ func (g *Group) Puts() []Put {
 // read again; everything else is in the group then. An error means that the state
 // could not be read, or that the unit is malformed, and that the group is void.
 func (g *Group) Add(u *Unit) (cdc.Result, error) {
-	a := adding{Group: g, u: u, lists: make(map[cdc.List]map[string]bool, len(u.Lists)), refused: map[cdc.List]bool{}}
+	a := adding{Group: g, u: u, lists: make(map[cdc.List]map[string]bool, len(u.Lists)), refused: map[cdc.List]bool{}, empty: map[cdc.List]bool{}}
 	before := len(g.Events)
+	g.rows.parents.unit++
 	if err := a.run(); err != nil {
 		return cdc.Result{}, fmt.Errorf("compare %s: %w", u.Scan, err)
 	}
@@ -149,9 +150,10 @@ type adding struct {
 	u      *Unit
 	result cdc.Result
 	// lists holds the keys of each complete list of the unit; refused are those that
-	// were overtaken or have no parent.
-	lists   map[cdc.List]map[string]bool
-	refused map[cdc.List]bool
+	// were overtaken or have no parent, empty those under whose parent nothing was before
+	// the unit.
+	lists          map[cdc.List]map[string]bool
+	refused, empty map[cdc.List]bool
 	// served holds the parents under which the unit shows a row; nil until it is asked for.
 	served map[cdc.Ref][]string
 }
@@ -176,6 +178,8 @@ func (a *adding) run() error {
 		if a.memory.listOvertaken(l, a.u.Sent) {
 			a.refused[l] = true
 			a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table}, Parent: l.Parent})
+		} else if l.Parent != "" && a.rows.empty(l) {
+			a.empty[l] = true
 		}
 	}
 	for _, r := range a.u.Rows {
@@ -385,6 +389,10 @@ func (a *adding) complete(l cdc.List) error {
 	p, err := a.rows.parent(cdc.Ref{Table: t.Parent, Key: l.Parent})
 	if err != nil || !p.recorded {
 		return err
+	}
+	if a.empty[l] || a.rows.bornNow(l) { // what is there now is of this unit
+		a.memory.listed(l, a.u.Arrived)
+		return nil
 	}
 	missing, err := a.rows.childrenOf(l, a.lists[l])
 	if err != nil {

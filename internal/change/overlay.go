@@ -1,6 +1,8 @@
 package change
 
 import (
+	"slices"
+
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/state"
 )
@@ -78,29 +80,61 @@ func (o *overlay) put(ref cdc.Ref, was, rec *state.Record) {
 	}
 	o.records[ref] = rec
 	if t := o.tables[ref.Table]; t != nil && len(t.Children) > 0 {
-		o.parents.set(ref, parentOf(rec))
+		p := parentOf(rec)
+		if known, _ := o.parents.get(ref); was == nil {
+			p.born = o.parents.unit
+		} else {
+			p.born, p.has = known.born, known.has
+		}
+		o.parents.set(ref, p)
 	}
 	if rec == nil {
 		return
 	}
 	if rec.Parent != "" {
-		add(o.children, cdc.List{Table: ref.Table, Parent: rec.Parent}, ref.Key)
+		o.under(o.children, cdc.List{Table: ref.Table, Parent: rec.Parent}, ref.Key)
 	}
 	for _, c := range rec.Claimants {
-		add(o.claims, cdc.List{Table: ref.Table, Parent: c}, ref.Key)
+		o.under(o.claims, cdc.List{Table: ref.Table, Parent: c}, ref.Key)
 	}
 }
 
-func add(m map[cdc.List]map[string]bool, l cdc.List, key string) {
+// under notes that a row was put under the list's parent.
+func (o *overlay) under(m map[cdc.List]map[string]bool, l cdc.List, key string) {
 	if m[l] == nil {
 		m[l] = map[string]bool{}
 	}
 	m[l][key] = true
+	ref, bit := o.place(l)
+	if p, ok := o.parents.get(ref); ok && p.born > 0 && p.has&bit == 0 {
+		p.has |= bit
+		o.parents.set(ref, p)
+	}
 }
 
-// under returns the records of the list's rows that satisfy belongs, but for those whose
+// place returns the list's parent, and the list's table among its child tables.
+func (o *overlay) place(l cdc.List) (parent cdc.Ref, bit tables) {
+	name := o.tables[l.Table].Parent
+	return cdc.Ref{Table: name, Key: l.Parent}, 1 << slices.Index(o.tables[name].Children, l.Table)
+}
+
+// empty says that nothing can be under the list's parent, without a look at the state.
+func (o *overlay) empty(l cdc.List) bool {
+	ref, bit := o.place(l)
+	p, ok := o.parents.get(ref)
+	return ok && p.born > 0 && p.has&bit == 0
+}
+
+// bornNow says that the list's parent has come to be in the unit that is being compared.
+func (o *overlay) bornNow(l cdc.List) bool {
+	ref, _ := o.place(l)
+	p, ok := o.parents.get(ref)
+	return ok && p.born == o.parents.unit
+}
+
+// rowsOf returns the records of the list's rows that satisfy belongs, but for those whose
 // keys are in except.
-func (o *overlay) under(l cdc.List, stored []string, changed, except map[string]bool, belongs func(*state.Record) bool) (map[string]*state.Record, error) {
+func (o *overlay) rowsOf(l cdc.List, stored []string, changed, except map[string]bool, belongs func(*state.Record) bool) (map[string]*state.Record, error) {
 	var out map[string]*state.Record
 	visit := func(key string) error {
 		if _, done := out[key]; done || except[key] {
@@ -132,19 +166,25 @@ func (o *overlay) under(l cdc.List, stored []string, changed, except map[string]
 // childrenOf returns the rows that belong to the list's parent, but for those whose keys
 // are in except.
 func (o *overlay) childrenOf(l cdc.List, except map[string]bool) (map[string]*state.Record, error) {
+	if o.empty(l) {
+		return nil, nil
+	}
 	stored, err := o.base.Children(l.Table, l.Parent)
 	if err != nil {
 		return nil, err
 	}
-	return o.under(l, stored, o.children[l], except, func(r *state.Record) bool { return r.Parent == l.Parent && r.Row != nil })
+	return o.rowsOf(l, stored, o.children[l], except, func(r *state.Record) bool { return r.Parent == l.Parent && r.Row != nil })
 }
 
 // claimedBy returns the rows that the list's parent serves without owning them, but for
 // those whose keys are in except.
 func (o *overlay) claimedBy(l cdc.List, except map[string]bool) (map[string]*state.Record, error) {
+	if o.empty(l) {
+		return nil, nil
+	}
 	stored, err := o.base.Claims(l.Table, l.Parent)
 	if err != nil {
 		return nil, err
 	}
-	return o.under(l, stored, o.claims[l], except, func(r *state.Record) bool { return contains(r.Claimants, l.Parent) })
+	return o.rowsOf(l, stored, o.claims[l], except, func(r *state.Record) bool { return contains(r.Claimants, l.Parent) })
 }

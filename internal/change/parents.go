@@ -11,6 +11,8 @@ import (
 type parents struct {
 	// young are the last ones, old those before: when young is full it becomes old.
 	young, old map[cdc.Ref]parent
+	// unit is the number of the unit that is being compared, from 1.
+	unit uint64
 }
 
 // mostYoung bounds young, and with it old: two megabytes together.
@@ -21,7 +23,16 @@ type parent struct {
 	// recorded says that there is a record, row that it holds more than a dead letter, and
 	// anonymized that the row's person was anonymised.
 	recorded, row, anonymized bool
+	// born is the unit in which the record came to be, 0 if it is older than what is
+	// remembered. Nothing is ever under a parent without a record, so the only rows under
+	// this one are in the tables in has, which were put there since. In a first load nearly
+	// every list is one of a parent just born.
+	born uint64
+	has  tables
 }
+
+// tables is a set of a parent's child tables: bit i is the i-th of Table.Children.
+type tables uint64
 
 func parentOf(rec *state.Record) parent {
 	if rec == nil {
