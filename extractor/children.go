@@ -35,6 +35,8 @@ type follower struct {
 	loop, sweepLoop loop
 	// lead is the parent table whose LSNs the cursor counts.
 	lead string
+	// ahead is how far the sweep is beyond its bookmark.
+	ahead sweepAhead
 	// signal holds a token while the state may have news.
 	signal chan struct{}
 

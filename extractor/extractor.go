@@ -234,7 +234,7 @@ func (e *Extractor) Once(ctx context.Context) error {
 	if err == nil && e.SweepInterval > 0 {
 		var sweeps errgroup.Group
 		for _, f := range e.followers {
-			sweeps.Go(func() error { return note(f.sweepLoop, e.sweepOnce(passing, f.sweepLoop, f.sweep)) })
+			sweeps.Go(func() error { return note(f.sweepLoop, e.sweepOnce(passing, f.sweepLoop, f.sweepWhole)) })
 		}
 		err = sweeps.Wait()
 	}

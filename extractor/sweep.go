@@ -39,8 +39,19 @@ type sweepSection struct {
 	Width int64  `json:"width,omitempty"`
 }
 
-// sweepBatch is the most children's lists that are read before the bookmark moves.
-const sweepBatch = 50
+const (
+	// sweepBatch is the most children's lists that are read at a time.
+	sweepBatch = 50
+	// sweepSaves is the least time between two moves of the bookmark within a pass over
+	// children's lists: what little was read since is read again after a crash.
+	sweepSaves = 10 * time.Second
+)
+
+// sweepAhead is where a pass stands, if the bookmark still says from.
+type sweepAhead struct {
+	from, at sweepSection
+	saved    time.Time
+}
 
 // sweepInterval is the time of one pass: the one asked for or, if the account is too
 // large for that, what half of the rate takes for all children. 0 means no sweep.
@@ -293,9 +304,13 @@ func (l *listingReader) vanished(ctx context.Context, pass *listingPass, table, 
 func (f *follower) sweep(ctx context.Context, now time.Time) (next time.Time, err error) {
 	e := f.e
 	for {
-		s, ok, err := e.openSweep(f.tables, f.lead)
+		saved, ok, err := e.openSweep(f.tables, f.lead)
 		if err != nil || !ok {
 			return now.Add(e.PollInterval), err
+		}
+		s := saved
+		if f.ahead.from == saved {
+			s = f.ahead.at
 		}
 		interval := e.sweepInterval()
 		most := 0
@@ -323,11 +338,34 @@ func (f *follower) sweep(ctx context.Context, now time.Time) (next time.Time, er
 				return time.Time{}, err
 			}
 		}
-		u := &cdc.Unit{Scan: f.sweepLoop.name, Changes: changes(f.tables, sectionSweep, s)}
-		if err := e.commit(ctx, u); err != nil {
-			return time.Time{}, err
+		f.ahead.from, f.ahead.at = saved, s
+		if len(keys) == 0 || time.Since(f.ahead.saved) >= sweepSaves {
+			if err := f.saveSweep(ctx); err != nil {
+				return time.Time{}, err
+			}
 		}
 	}
+}
+
+// saveSweep moves the bookmark to where the pass stands.
+func (f *follower) saveSweep(ctx context.Context) error {
+	if f.ahead.from == f.ahead.at {
+		return nil
+	}
+	u := &cdc.Unit{Scan: f.sweepLoop.name, Changes: changes(f.tables, sectionSweep, f.ahead.at)}
+	if err := f.e.commit(ctx, u); err != nil {
+		return err
+	}
+	f.ahead = sweepAhead{saved: time.Now()}
+	return nil
+}
+
+// sweepWhole is sweep, and leaves nothing unsaved.
+func (f *follower) sweepWhole(ctx context.Context, now time.Time) (next time.Time, err error) {
+	if next, err = f.sweep(ctx, now); err != nil {
+		return next, err
+	}
+	return next, f.saveSweep(ctx)
 }
 
 // sweepLists reads the children of the parents. One parent that cannot be read while

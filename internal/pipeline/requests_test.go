@@ -175,8 +175,9 @@ func TestTheSweepIsSpreadEvenly(t *testing.T) {
 		v.once()
 		v.during(func() {
 			time.Sleep(time.Minute)
-			from := time.Now()
+			from, saved := time.Now(), v.desk.sweepsSaved.Load()
 			time.Sleep(time.Hour)
+			saved = v.desk.sweepsSaved.Load() - saved
 			perMinute := map[int]int{}
 			n := 0
 			for _, s := range v.wire.between(from, time.Now()) {
@@ -189,7 +190,10 @@ func TestTheSweepIsSpreadEvenly(t *testing.T) {
 			for m := range 60 {
 				least, most = min(least, perMinute[m]), max(most, perMinute[m])
 			}
-			t.Logf("%d lists in an hour, %d to %d a minute", n, least, most)
+			t.Logf("%d lists in an hour, %d to %d a minute; %d times a bookmark moved", n, least, most, saved)
+			if kinds := int64(3); saved > kinds*6*60+100 {
+				t.Errorf("%d times a bookmark moved, more often than once in ten seconds for each kind of lists", saved)
+			}
 			if mean := 3 * 1500 / 60; n < 3*1500*98/100 || most > mean*11/10+3 || least < mean*9/10-3 {
 				t.Errorf("%d lists in an hour, %d to %d a minute, want %d", n, least, most, mean)
 			}

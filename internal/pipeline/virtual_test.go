@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -272,7 +273,9 @@ type desk struct {
 	children  map[cdc.List]map[string]bool
 	follow    map[string][]cdc.Version // ascending; entries that are no longer true are skipped
 	events    int
-	committed func(change.Event)
+	// sweepsSaved is how often a sweep moved its bookmark.
+	sweepsSaved atomic.Int64
+	committed   func(change.Event)
 }
 
 type order struct {
@@ -360,6 +363,9 @@ func (d *desk) commit(group []order) {
 		results = append(results, r)
 		if len(r.Again) > 0 {
 			continue
+		}
+		if slices.ContainsFunc(o.unit.Changes, func(c cdc.Change) bool { return c.Section == "sweep" }) {
+			d.sweepsSaved.Add(1)
 		}
 		for _, ch := range o.unit.Changes {
 			b, ok := pending[ch.Table]
