@@ -69,9 +69,6 @@ func (e *Extractor) sameAccount(ctx context.Context) error {
 		}
 		strange = strange || unknown
 	}
-	if strange {
-		return ErrOtherAccount
-	}
 	for _, by := range knownBy {
 		switch known, unknown, err := e.recogniseRows(ctx, by.table, by.path); {
 		case fatal(ctx, err), errors.Is(err, cdc.ErrUnauthorized):
@@ -119,8 +116,21 @@ func (e *Extractor) recogniseRows(ctx context.Context, table, path string) (know
 }
 
 // recognise says whether a row of the list is known, and whether one is not. Stages
-// that every account has, such as lead-new, say nothing.
+// that every account has, such as lead-new, say nothing. Where no others are known, nor does
+// another that is not.
 func (e *Extractor) recognise(ctx context.Context, f fullList) (known, unknown bool, err error) {
+	telling := false
+	for key, err := range e.State.Keys(f.table) {
+		if err != nil {
+			return false, false, errors.Join(errState, err)
+		}
+		if telling = len(key) == uuidLength; telling {
+			break
+		}
+	}
+	if !telling {
+		return false, false, nil
+	}
 	q := url.Values{}
 	for k, v := range f.query {
 		q.Set(k, v)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net/url"
 	"sync"
 	"time"
@@ -76,6 +75,39 @@ func newFollowers(e *Extractor, c childList, tables []string) []*follower {
 		f.sweepLoop.name += " sweep"
 	}
 	return out
+}
+
+// allFollowers returns the followers of all child lists, as the tables stand now.
+func (e *Extractor) allFollowers() (out []*follower) {
+	for _, cl := range childLists(e.NativeCandidates) {
+		if tables := e.selection(cl.tables); len(tables) > 0 {
+			out = append(out, newFollowers(e, cl, tables)...)
+		}
+	}
+	return out
+}
+
+// apart says that a list is read twice, because its parent tables are not in step.
+func (e *Extractor) apart() bool {
+	lists := map[string]bool{}
+	for _, f := range e.followers {
+		lists[f.of+"/"+f.name] = true
+	}
+	return len(lists) < len(e.followers)
+}
+
+// errInStep says that tables which were apart are in step, so that one follower can read a
+// list for both.
+var errInStep = errors.New("tables are in step again")
+
+// untilInStep looks for that until ctx ends.
+func (e *Extractor) untilInStep(ctx context.Context) error {
+	for sleep(ctx, e.RefreshInterval) {
+		if len(e.allFollowers()) < len(e.followers) {
+			return errInStep
+		}
+	}
+	return nil
 }
 
 // samePhase says that two parent tables are in step, so that a row of one implies the
@@ -263,17 +295,19 @@ func (f *follower) list(ctx context.Context, u *cdc.Unit, parent string, how cdc
 
 // list reads all pages of a list on behalf of a unit.
 func (e *Extractor) list(ctx context.Context, u *cdc.Unit, r cdc.Request) (records []map[string]any, err error) {
+	seen := trail{mark: r.Offset}
 	for restarts := 0; ; {
 		p, err := e.get(ctx, u, r)
 		switch {
 		case errors.Is(err, cdc.ErrInvalidOffset) && restarts < 2:
 			restarts++
-			records, r.Offset = nil, ""
+			records, r.Offset, seen = nil, "", trail{}
 			continue
 		case err != nil:
 			return nil, err
-		case p.Next != "" && p.Next == r.Offset:
-			return nil, fmt.Errorf("%w: list %s names the page just read as its next one", cdc.ErrUnavailable, r.Path)
+		}
+		if err := seen.next(r.Path, p.Next); err != nil {
+			return nil, err
 		}
 		records = append(records, p.Data...)
 		if r.Offset = p.Next; r.Offset == "" {

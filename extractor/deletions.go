@@ -43,6 +43,11 @@ func (d *deletionFeed) read(ctx context.Context) error {
 			return errors.Join(errState, err)
 		}
 		if !ok {
+			if s.Cursor, ok, err = e.beginning(t); err != nil {
+				return err
+			}
+		}
+		if !ok {
 			continue // its snapshot has not begun
 		}
 		if len(tables) == 0 || s.Cursor < at.Cursor {

@@ -95,11 +95,7 @@ func New(c Config) (*Extractor, error) {
 			return nil, fmt.Errorf("table %s needs its parent table %s to be selected as well", t.Name, t.Parent)
 		}
 	}
-	for _, cl := range childLists(c.NativeCandidates) {
-		if tables := e.selection(cl.tables); len(tables) > 0 {
-			e.followers = append(e.followers, newFollowers(e, cl, tables)...)
-		}
-	}
+	e.followers = e.allFollowers()
 	for _, l := range listings(c.NativeCandidates) {
 		l.tables = e.selection(l.tables)
 		if len(l.tables) == 0 {
@@ -134,6 +130,17 @@ func (e *Extractor) selection(names []string) []string {
 // Run reads until ctx ends (nil is returned) or the sink stops. A list that fails
 // is tried again for ever, visibly (see Status), and does not hold up the others.
 func (e *Extractor) Run(ctx context.Context) error {
+	for {
+		err := e.run(ctx)
+		if !errors.Is(err, errInStep) || ctx.Err() != nil {
+			return err
+		}
+		e.followers = e.allFollowers()
+		e.Status.scheduled(e)
+	}
+}
+
+func (e *Extractor) run(ctx context.Context) error {
 	recognise := loop{name: "account", path: "/users"}
 	if err := e.untilDone(ctx, recognise, e.sameAccount); err != nil || ctx.Err() != nil {
 		return err
@@ -173,6 +180,9 @@ func (e *Extractor) Run(ctx context.Context) error {
 	}
 	for _, f := range e.followers {
 		g.Go(func() error { return f.run(ctx, nil) })
+	}
+	if e.apart() {
+		g.Go(func() error { return e.untilInStep(ctx) })
 	}
 	return ignoreEnd(ctx, g.Wait())
 }
@@ -231,6 +241,7 @@ func (e *Extractor) Once(ctx context.Context) error {
 		g.Go(func() error { return note(f.loop, f.run(ctx, parentsDone)) })
 	}
 	err := g.Wait()
+	ctx = passing // that of the group has ended, and every error would look fatal
 	if err == nil && e.SweepInterval > 0 {
 		var sweeps errgroup.Group
 		for _, f := range e.followers {

@@ -43,6 +43,8 @@ type guard struct {
 	// than once.
 	counted map[cdc.Ref]time.Time
 	held    map[string]bool // tables that hold
+	// looked is when held rows were last looked for.
+	looked time.Time
 }
 
 // guardSection is what the bookmark remembers.
@@ -91,6 +93,11 @@ func (g *guard) apply(u *cdc.Unit) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	changed := g.returned(u.Rows)
+	if time.Since(g.looked) >= g.e.RefreshInterval {
+		if err := g.went(changed); err != nil {
+			return err
+		}
+	}
 	// A unit that was refused comes again with the sections as they were. Others have been
 	// counted since.
 	u.Changes = slices.DeleteFunc(u.Changes, func(c cdc.Change) bool {
@@ -125,6 +132,26 @@ func (g *guard) returned(rows []cdc.Row) (changed map[string]bool) {
 		}
 	}
 	return changed
+}
+
+// went forgets held rows that were deleted all the same: a feed has named them, or they went
+// with their parent. It adds their tables to changed.
+func (g *guard) went(changed map[string]bool) error {
+	g.looked = time.Now()
+	for table := range g.held {
+		s := g.tables[table]
+		for key := range s.Held {
+			_, known, err := g.e.State.Row(table, key)
+			if err != nil {
+				return errors.Join(errState, err)
+			}
+			if !known {
+				g.release(table, s, key)
+				changed[table] = true
+			}
+		}
+	}
+	return nil
 }
 
 // release takes a row from those that are held.
@@ -210,7 +237,8 @@ func (g *guard) allowed(x cdc.Gone, now time.Time, changed map[string]bool) (boo
 	}
 	changed[x.Table] = true
 	h := s.Held[x.Key]
-	if now.Sub(time.UnixMilli(h.At)) >= g.e.RefreshInterval*9/10 {
+	// If the clock was set back, the last round lies in the future.
+	if since := now.Sub(time.UnixMilli(h.At)); max(since, -since) >= g.e.RefreshInterval*9/10 {
 		h.Rounds, h.At = h.Rounds+1, now.UnixMilli()
 	}
 	if fits || h.Rounds >= guardRounds {
@@ -261,6 +289,9 @@ func (g *guard) weigh(ref cdc.Ref, now time.Time) (rows map[string]int64, fits b
 func (g *guard) errors() (err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if err := g.went(map[string]bool{}); err != nil {
+		return err
+	}
 	for _, t := range g.e.Tables {
 		if g.held[t.Name] {
 			err = errors.Join(err, fmt.Errorf("table %s: %w", t.Name, ErrHeld))

@@ -242,6 +242,11 @@ func (l *listingReader) increment(ctx context.Context) error {
 		if err != nil {
 			return errors.Join(errState, err)
 		}
+		if !ok {
+			if s.Cursor, ok, err = l.e.beginning(t); err != nil {
+				return err
+			}
+		}
 		switch {
 		case !ok: // its snapshot has not begun
 			continue
@@ -282,6 +287,16 @@ func (l *listingReader) increment(ctx context.Context) error {
 		err = l.e.pages(ctx, pageRead{request: request, unit: unit, live: true})
 	}
 	return err
+}
+
+// beginning is where a cursor starts that is missing although the table's snapshot is complete,
+// because somebody has removed it: where it started with the snapshot.
+func (e *Extractor) beginning(table string) (cursor int64, ok bool, err error) {
+	var s snapshotSection
+	if _, err := section(e.State, table, cdc.SectionSnapshot, &s); err != nil {
+		return 0, false, errors.Join(errState, err)
+	}
+	return max(s.Began-e.Overlap.Milliseconds(), 0), s.Complete, nil
 }
 
 // opening are the changes that go with the first unit of a snapshot: the cursors of

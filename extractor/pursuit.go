@@ -430,7 +430,7 @@ func (p *pursuit) advance() {
 // idle is called when no parent is left: the cursor is written, and the first time
 // after the parents' snapshot the tables' own is complete.
 func (p *pursuit) idle(ctx context.Context) error {
-	if !p.moved && (p.complete || !p.parentsComplete) {
+	if !p.moved && (p.complete || !p.parentsComplete || len(p.cursor.Retry) > 0) {
 		return nil
 	}
 	return p.save(ctx)

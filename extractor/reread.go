@@ -74,7 +74,7 @@ func (e *Extractor) rereadSingles(ctx context.Context, rows []cdc.Again, write [
 	read := e.Clock.Begin()
 	defer e.Clock.End(read)
 	u := &cdc.Unit{Scan: "reread", Write: write}
-	if err := e.readAgain(ctx, u, rows); err != nil {
+	if err := e.readAgain(ctx, u, rows, false); err != nil {
 		return nil, err
 	}
 	served = map[cdc.Ref]bool{}

@@ -45,11 +45,12 @@ func (e *Extractor) pages(ctx context.Context, l pageRead) (err error) {
 		return e.settled(ctx, s)
 	}
 	r := l.request
+	seen := trail{mark: r.Offset}
 	for {
 		read := e.Clock.Begin()
 		p, limit, err := e.page(ctx, r)
-		if err == nil && p.Next != "" && p.Next == r.Offset {
-			err = fmt.Errorf("%w: list %s names the page just read as its next one", cdc.ErrUnavailable, r.Path)
+		if err == nil {
+			err = seen.next(r.Path, p.Next)
 		}
 		last := err != nil || p.Next == "" || l.firstOnly
 		for len(ahead) > 0 && (last || len(ahead) >= mostAhead || !ahead[0].open()) {
@@ -89,6 +90,27 @@ func (e *Extractor) pages(ctx context.Context, l pageRead) (err error) {
 		r.Offset = p.Next
 		r.Limit = min(l.request.Limit, 2*limit)
 	}
+}
+
+// A trail recognises page tokens that go round in a circle. It remembers one of them, and
+// takes a later one after twice as many pages (Brent's algorithm).
+type trail struct {
+	mark         string
+	steps, power int
+}
+
+// next takes the token of the list's next page. The error says that the page was read before.
+func (t *trail) next(path, token string) error {
+	if token == "" {
+		return nil
+	}
+	if token == t.mark {
+		return fmt.Errorf("%w: list %s names a page that was read before as its next one", cdc.ErrUnavailable, path)
+	}
+	if t.steps++; t.steps > t.power {
+		t.mark, t.steps, t.power = token, 0, 2*t.power+1
+	}
+	return nil
 }
 
 // page asks for a page. If Lever cannot serve it, it is asked for in smaller ones: a
@@ -169,7 +191,7 @@ func (e *Extractor) settle(ctx context.Context, u *cdc.Unit, results <-chan cdc.
 		read := e.Clock.Begin()
 		defer e.Clock.End(read)
 		next := &cdc.Unit{Scan: u.Scan, Changes: u.Changes, Write: u.Write}
-		if err := e.readAgain(ctx, next, r.Again); err != nil {
+		if err := e.readAgain(ctx, next, r.Again, true); err != nil {
 			return err
 		}
 		u = next

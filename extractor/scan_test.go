@@ -149,3 +149,28 @@ func TestBookmarksNameSettledPagesOnly(t *testing.T) {
 		})
 	}
 }
+
+// Page tokens that go round in a circle, of any length and behind any number of pages, end the
+// read before it has gone round three times; others do not.
+func TestPageTokensThatGoRoundAreRecognised(t *testing.T) {
+	for before := range 20 {
+		for length := 1; length < 20; length++ {
+			var seen trail
+			pages := 0
+			for i := 0; seen.next("/users", strconv.Itoa(1+min(i, before+(i-before)%length))) == nil; i++ {
+				if pages++; pages > before+3*(before+length) {
+					t.Fatalf("a circle of %d behind %d pages is not recognised after %d", length, before, pages)
+				}
+			}
+			if pages < before+length-1 {
+				t.Fatalf("a circle of %d behind %d pages is seen after %d", length, before, pages)
+			}
+		}
+	}
+	var seen trail
+	for i := range 100_000 {
+		if err := seen.next("/users", strconv.Itoa(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

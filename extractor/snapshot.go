@@ -189,7 +189,7 @@ func (l *listingReader) endSnapshot(ctx context.Context, tables []string, at sna
 			if !slices.Contains(l.tables, t) {
 				continue // its lists were complete
 			}
-			if err := l.vanished(ctx, l.again, t, l.loop("snapshot").name); err != nil {
+			if err := l.vanished(ctx, l.again, []string{t}, l.loop("snapshot").name); err != nil {
 				return err
 			}
 		}
@@ -227,6 +227,9 @@ func (s *snapshotSection) openWindow(floor *int64) {
 		upper = *s.End
 	}
 	s.Open, s.Start = true, floor
+	if s.Width <= 0 { // of a bookmark that somebody has written
+		s.Width = firstWindow.Milliseconds()
+	}
 	start := upper - s.Width
 	if start > s.Began-lastWindow.Milliseconds() && (floor == nil || start > *floor) {
 		s.Start = &start

@@ -117,8 +117,10 @@ func (e *Extractor) openSweep(tables []string, lead string) (s sweepSection, ok 
 			s, first = x, false
 		}
 	}
-	if now := time.Now().UnixMilli(); s.Began > now {
-		s.Began = now // the clock was set back
+	// The clock was set back. A listing that was read early begins its next pass later, but by
+	// less than an interval.
+	if now := time.Now(); s.Began > now.Add(e.sweepInterval()).UnixMilli() {
+		s.Began, s.Opened = now.UnixMilli(), 0
 	}
 	return s, !first, nil
 }
@@ -158,18 +160,19 @@ func (l *listingReader) sweep(ctx context.Context, now time.Time) (next time.Tim
 	}
 }
 
-// openedSweep writes the section of a pass that has just been opened, so that it
-// survives a restart.
+// openedSweep writes the section of a pass that has just been opened, or that begins anew
+// because the clock was set back, so that it is still the same when the next row is due.
 func (e *Extractor) openedSweep(ctx context.Context, l loop, tables []string, s sweepSection) error {
-	if e.State.Section(tables[0], sectionSweep) != nil {
-		return nil
+	var was sweepSection
+	if found, err := section(e.State, tables[0], sectionSweep, &was); err != nil || found && was.Began == s.Began {
+		return err
 	}
 	return e.commit(ctx, &cdc.Unit{Scan: l.name, Changes: changes(tables, sectionSweep, s)})
 }
 
 // listingPass is what a pass over a listing remembers in memory: which records it has
-// seen. After a restart that is not known, and the pass finds no missing rows; those
-// whose children are swept are found there.
+// seen. After a restart that is not known, and the pass finds no missing rows; it is then
+// made once more.
 type listingPass struct {
 	// opened is what the bookmark says of when the pass began (ms), and began is the time
 	// of its first answer (ms, Lever's clock), 0 before that.
@@ -253,37 +256,46 @@ func (l *listingReader) sweepWindow(ctx context.Context, tables []string, s swee
 		}
 	}
 	if l.pass.whole {
-		if err := l.vanished(ctx, l.pass, tables[0], l.loop("sweep").name); err != nil {
+		own := slices.DeleteFunc(slices.Clone(tables), func(t string) bool { return !slices.Contains(l.tables, t) })
+		if err := l.vanished(ctx, l.pass, own, l.loop("sweep").name); err != nil {
 			return err
 		}
 	}
-	return e.commit(ctx, &cdc.Unit{
-		Scan: l.loop("sweep").name, Changes: changes(tables, sectionSweep, s.next(interval, e.State.Count(tables[0]))),
-	})
+	next := s.next(interval, e.State.Count(tables[0]))
+	if !l.pass.whole {
+		// Nobody remembers what the pass has seen. The next one is made at once, so that it is
+		// known however often the program is restarted.
+		next.Began = s.Opened - interval.Milliseconds()
+	}
+	return e.commit(ctx, &cdc.Unit{Scan: l.loop("sweep").name, Changes: changes(tables, sectionSweep, next)})
 }
 
-// vanished asks for every known row that the pass has not seen and that was not
-// surely written after it began.
-func (l *listingReader) vanished(ctx context.Context, pass *listingPass, table, scan string) error {
+// vanished asks for every known row of the listing's tables that the pass has not seen and
+// that was not surely written after it began. The guard may have kept it in one table only.
+func (l *listingReader) vanished(ctx context.Context, pass *listingPass, tables []string, scan string) error {
 	e := l.e
 	slices.Sort(pass.seen)
 	var missing []string
-	for key, err := range e.State.Keys(table) {
-		if err != nil {
-			return errors.Join(errState, err)
-		}
-		if !pass.missed(key) {
-			continue
-		}
-		row, known, err := e.State.Row(table, key)
-		if err != nil {
-			return errors.Join(errState, err)
-		}
-		// Lever's Date counts full seconds: a row of the same second may be older.
-		if known && row.ReadAt.UnixMilli() <= pass.began {
-			missing = append(missing, key)
+	for _, table := range tables {
+		for key, err := range e.State.Keys(table) {
+			if err != nil {
+				return errors.Join(errState, err)
+			}
+			if !pass.missed(key) {
+				continue
+			}
+			row, known, err := e.State.Row(table, key)
+			if err != nil {
+				return errors.Join(errState, err)
+			}
+			// Lever's Date counts full seconds: a row of the same second may be older.
+			if known && row.ReadAt.UnixMilli() <= pass.began {
+				missing = append(missing, key)
+			}
 		}
 	}
+	slices.Sort(missing)
+	missing = slices.Compact(missing)
 	for _, key := range missing {
 		read := e.Clock.Begin()
 		u := &cdc.Unit{Scan: scan}
