@@ -17,6 +17,9 @@ type Owner struct {
 	// Host and PID say where it runs.
 	Host string `json:"host"`
 	PID  int    `json:"pid"`
+	// Space tells apart machines and containers that have the same name: process ids of one
+	// say nothing in another. Empty if it is not known.
+	Space string `json:"space,omitempty"`
 	// Started and Renewed are in milliseconds since 1970, by the producer's clock.
 	Started int64 `json:"started"`
 	Renewed int64 `json:"renewed"`

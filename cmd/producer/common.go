@@ -47,6 +47,11 @@ func startEmbedded(ctx context.Context, c *config.Config, dir string, log *slog.
 	if err != nil {
 		return nil, err
 	}
+	// Whatever is set for others: these two need no login, and know no schema yet.
+	k := &c.Kafka
+	k.TLS, k.CAFile, k.CertFile, k.KeyFile = false, "", "", ""
+	k.SASLMechanism, k.SASLUsername, k.SASLPassword, k.SASLToken = "", "", config.Secret{}, config.Secret{}
+	c.Registry = config.Registry{Register: true}
 	c.Kafka.Brokers = cluster.Brokers
 	c.Registry.URL = config.URL(cluster.RegistryURL)
 	c.Kafka.ReplicationFactor = 1
@@ -121,4 +126,23 @@ func serveHealth(ctx context.Context, c *config.Config, p *pipeline.Pipeline, lo
 func freeAddr(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
 	return lc.Listen(ctx, "tcp", "127.0.0.1:0")
+}
+
+// sameAddr returns the loopback address that is noted in the file, or a free one, and notes
+// it: another address of Lever's API is another account.
+func sameAddr(ctx context.Context, file string) (net.Listener, error) {
+	var lc net.ListenConfig
+	if noted, err := os.ReadFile(file); err == nil {
+		if l, err := lc.Listen(ctx, "tcp", string(noted)); err == nil {
+			return l, nil
+		}
+	}
+	l, err := freeAddr(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(l.Addr().String()), 0o600)); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,6 +32,9 @@ the end, unless --data-dir names one to keep.`,
   producer demo --opportunities 2000 --changes-per-minute 300`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if err := notNegative(o); err != nil {
+				return err
+			}
 			c, err := config.Load(extractor.Tables(), 0)
 			if err != nil {
 				return err
@@ -59,12 +63,10 @@ func demo(ctx context.Context, c *config.Config, o sandbox.Options, dataDir stri
 	if !c.IsSet("POLL_INTERVAL") {
 		c.Lever.PollInterval = 2 * time.Second
 	}
-	if !c.IsSet("STATE_DIR") || dataDir == "" {
-		c.Program.StateDir = dataDir + "/state"
-	}
+	c.Program.StateDir = filepath.Join(dataDir, "state") // never that of a real account
 	log := newLogger(c.Program, errOut)
 
-	l, err := freeAddr(ctx)
+	l, err := sameAddr(ctx, filepath.Join(dataDir, "lever.addr"))
 	if err != nil {
 		return err
 	}
@@ -75,6 +77,7 @@ func demo(ctx context.Context, c *config.Config, o sandbox.Options, dataDir stri
 	defer func() { stopServing(); <-served }()
 	c.Lever.APIURL = config.URL("http://" + l.Addr().String() + "/v1")
 	c.Lever.Token = config.NewSecret("demo")
+	c.NoOAuth() // a refresh token is used up by whoever sends it
 
 	cluster, err := startEmbedded(context.WithoutCancel(ctx), c, dataDir, log)
 	if err != nil {

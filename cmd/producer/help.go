@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/config"
 	"github.com/leverstream/leverstream/internal/server"
 )
@@ -26,7 +27,7 @@ func newHealthcheck() *cobra.Command {
 		Example: "  HTTP_ADDR=127.0.0.1:8080 producer healthcheck",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := config.Load(nil, 0)
+			c, err := config.Load(extractor.Tables(), 0)
 			if err != nil {
 				return err
 			}

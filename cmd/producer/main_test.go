@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -150,6 +151,8 @@ func TestWrongUseIsExplained(t *testing.T) {
 		{"embedded without a directory", []string{"run", "--embedded"}, nil, []string{"--data-dir"}},
 		{"an unknown table", []string{"schemas", "print", "nope"}, nil, []string{"no table", "opportunities"}},
 		{"a bad start", []string{"tail", "stages", "--from", "yesterday"}, nil, []string{"--from", "beginning"}},
+		{"a negative account", []string{"demo", "--opportunities", "-1"}, nil, []string{"--opportunities"}},
+		{"a rate that is no number", []string{"sandbox", "--rate", "NaN"}, nil, []string{"--rate"}},
 		{"a bad fault", []string{"sandbox", "--fail", "users=500"}, nil, []string{"--fail", "/opportunities/:id/offers"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -193,6 +196,44 @@ func TestTheDemoShowsEventsAndStopsInGoodOrder(t *testing.T) {
 	p.signal(os.Interrupt)
 	p.exits(exitDone)
 	p.says(`(?m)^opportunities +\d+ +\d+ +\d+ +\d+`)
+}
+
+// What is set for a real account, registry or cluster is not the demo's: least of all a
+// refresh token, which is used up by whoever sends it. What --data-dir keeps is gone on from.
+func TestTheDemoUsesNothingOfARealAccountAndGoesOnFromItsData(t *testing.T) {
+	real := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		t.Errorf("it asked %s", r.URL.Path)
+	}))
+	defer real.Close()
+	dir := filepath.Join(t.TempDir(), "data")
+	state := filepath.Join(t.TempDir(), "state")
+	env := map[string]string{
+		"LEVER_OAUTH_CLIENT_ID": "id", "LEVER_OAUTH_CLIENT_SECRET": "secret", "LEVER_OAUTH_REFRESH_TOKEN": "token", "LEVER_OAUTH_TOKEN_URL": real.URL,
+		"KAFKA_BROKERS": "127.0.0.1:1", "KAFKA_TLS": "true", "KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "u", "KAFKA_SASL_PASSWORD": "p",
+		"SCHEMA_REGISTRY_URL": real.URL, "SCHEMA_REGISTRY_REGISTER": "false", "STATE_DIR": state,
+	}
+	for _, rows := range []string{`\d+`, "0"} {
+		p := start(t, env, "demo", "--opportunities", "10", "--changes-per-minute", "0", "--data-dir", dir)
+		p.says(`(?m)^--  snapshot complete: ` + rows + ` rows`)
+		p.signal(os.Interrupt)
+		p.exits(exitDone)
+		if shown := regexp.MustCompile(`(?m)^opportunities +10 `).MatchString(p.out.String()); shown != (rows != "0") {
+			t.Errorf("rows %s, and it says\n%s", rows, p.out.String())
+		}
+		if strings.Contains(p.out.String(), "WARN") {
+			t.Error(p.out.String())
+		}
+	}
+	if _, err := os.Stat(state); !errors.Is(err, os.ErrNotExist) {
+		t.Error("it used the state directory of a real account", err)
+	}
+}
+
+// The images' health check has the configuration of the producer beside it.
+func TestTheHealthCheckTakesTheProducersConfiguration(t *testing.T) {
+	p := start(t, map[string]string{"LEVER_TABLES": "stages,users", "HTTP_ADDR": "127.0.0.1:1"}, "healthcheck")
+	p.exits(exitFailed)
+	p.says("connection refused")
 }
 
 // world is a simulated Lever and a broker for the program to use.

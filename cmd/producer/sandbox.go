@@ -39,8 +39,8 @@ Faults can be asked for: --error-rate answers a share of the requests badly at r
 			if o.Faults.Status = status; o.Faults.ErrorRate < 0 || o.Faults.ErrorRate > 1 {
 				return usageError{errors.New("--error-rate is a share from 0 to 1")}
 			}
-			if o.Opportunities < 0 || o.Rate < 0 || o.Latency < 0 || o.ChangesPerMinute < 0 {
-				return usageError{errors.New("--opportunities, --rate, --latency and --changes-per-minute must not be negative")}
+			if err := notNegative(o); err != nil {
+				return err
 			}
 			lc := net.ListenConfig{}
 			l, err := lc.Listen(cmd.Context(), "tcp", addr)
@@ -63,6 +63,16 @@ Faults can be asked for: --error-rate answers a share of the requests badly at r
 	f.StringToIntVar(&fail, "fail", nil, "endpoint=status: answer an endpoint with a status, for example /users=500")
 	f.StringVar(&o.Token, "token", "", "the only API key to accept")
 	return cmd
+}
+
+// notNegative checks the numbers of an account, which may also be no numbers.
+func notNegative(o sandbox.Options) error {
+	for _, n := range []float64{float64(o.Opportunities), o.Rate, o.Latency.Seconds(), o.ChangesPerMinute} {
+		if !(n >= 0) { // n < 0 would let NaN pass
+			return usageError{errors.New("--opportunities, --rate, --latency and --changes-per-minute must be numbers that are not negative")}
+		}
+	}
+	return nil
 }
 
 // probed answers the probes of containers beside the API.

@@ -105,7 +105,7 @@ func (s *screen) summary() {
 }
 
 // watch reads the topics as any consumer would, read_committed, and shows the events,
-// until ctx ends.
+// until ctx ends. What was written by an earlier run is not shown.
 func watch(ctx context.Context, c *config.Config, s *screen) error {
 	registry, err := pipeline.Registry(c, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -115,6 +115,7 @@ func watch(ctx context.Context, c *config.Config, s *screen) error {
 	if err != nil {
 		return err
 	}
+	began := time.Now().Truncate(time.Millisecond)
 	var topics []string
 	for _, t := range c.Lever.Tables {
 		topics = append(topics, string(c.Kafka.TopicPrefix)+"."+t)
@@ -133,7 +134,7 @@ func watch(ctx context.Context, c *config.Config, s *screen) error {
 			return nil
 		}
 		for r := range fetches.RecordsAll() {
-			if r.Value == nil {
+			if r.Value == nil || r.Timestamp.Before(began) {
 				continue // a tombstone follows its delete
 			}
 			value, err := decoder.Decode(ctx, r.Value)

@@ -41,6 +41,14 @@ func (c *Config) OAuth() bool {
 	return l.OAuthClientID != "" || l.OAuthClientSecret.IsSet() || l.OAuthRefreshToken.IsSet() || l.OAuthTokenFile != "" || c.set["LEVER_OAUTH_TOKEN_URL"]
 }
 
+// NoOAuth drops what is set for OAuth, so that Lever is asked with the API key.
+func (c *Config) NoOAuth() {
+	l := &c.Lever
+	l.OAuthClientID, l.OAuthTokenFile, l.OAuthTokenURL = "", "", ""
+	l.OAuthClientSecret, l.OAuthRefreshToken = Secret{}, Secret{}
+	delete(c.set, "LEVER_OAUTH_TOKEN_URL")
+}
+
 // tokenEndpoint is Lever's for an API (lever-api.md 1.1), empty if the API is not Lever's.
 func tokenEndpoint(api URL) URL {
 	switch api.host() {

@@ -112,6 +112,8 @@ const (
 	produceTimeout = 45 * time.Second
 	// abortTimeout is how long it may take to abort one that failed.
 	abortTimeout = 5 * time.Second
+	// hurriedAbort is that when the program was told to stop and its time is over.
+	hurriedAbort = 500 * time.Millisecond
 	// renewInterval is how often the owner record is renewed, and freshFor how long
 	// others believe it.
 	renewInterval = 10 * time.Second

@@ -20,6 +20,8 @@ func TestWhoIsDeadOnThisMachine(t *testing.T) {
 		{"another writer of this process", offsets.Owner{Host: host(), PID: os.Getpid(), Started: since}, false},
 		{"a process that runs", offsets.Owner{Host: host(), PID: os.Getppid(), Started: before}, false},
 		{"a process that does not", offsets.Owner{Host: host(), PID: 1 << 30, Started: since}, true},
+		{"the first process of another container with this name", offsets.Owner{Host: host(), PID: os.Getpid(), Space: "boot/pid:[1]", Started: before}, false},
+		{"a process of this container that does not run", offsets.Owner{Host: host(), PID: 1 << 30, Space: processSpace(), Started: since}, true},
 		{"a process of another machine", offsets.Owner{Host: host() + "-b", PID: 1 << 30, Started: before}, false},
 	} {
 		if got := deadHere(c.owner); got != c.dead {

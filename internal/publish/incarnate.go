@@ -118,13 +118,11 @@ func (w *Writer) incarnate(ctx context.Context, adm *kadm.Client) error {
 		if len(diff) > 0 {
 			w.c.Logger.Warn("what the topic's content depends on has changed; all rows of the table are written again", "table", t.Name, "changed", fmt.Sprint(diff))
 		}
-		// Without a bookmark nobody knows by which rules the rows that are there were written.
-		unknown := b.Incarnation == nil && now.Masking != "" && w.Counts()[t.Name] > 0
-		if unknown {
-			w.c.Logger.Warn("the table has rows and no bookmark; all are written again, because it is not known which fields were left out of them", "table", t.Name)
+		unknown, err := w.unknown(ctx, adm, t.Name, b, now)
+		if err != nil {
+			return err
 		}
 		if len(diff) > 0 || unknown {
-			var err error
 			if b, err = w.startAgain(b); err != nil {
 				return err
 			}
@@ -149,6 +147,24 @@ func (w *Writer) incarnate(ctx context.Context, adm *kadm.Client) error {
 		return fmt.Errorf("write bookmarks: %w", err)
 	}
 	return tx.store(nil)
+}
+
+// unknown says that the state has rows of the table of which nobody knows, without a bookmark,
+// whether the topic has them as they would be written now.
+func (w *Writer) unknown(ctx context.Context, adm *kadm.Client, table string, b offsets.Bookmark, now offsets.Incarnation) (bool, error) {
+	if b.Incarnation != nil || w.Counts()[table] == 0 {
+		return false, nil
+	}
+	if now.Masking != "" {
+		w.c.Logger.Warn("the table has rows and no bookmark; all are written again, because it is not known which fields were left out of them", "table", table)
+		return true, nil
+	}
+	// The state may be that of another prefix, or the topic may have been deleted.
+	empty, err := isEmpty(ctx, adm, w.c.Topic(table))
+	if empty {
+		w.c.Logger.Warn("the state has rows of the table, and its topic has none; all are written again", "table", table, "topic", w.c.Topic(table))
+	}
+	return empty, err
 }
 
 // startAgain returns a bookmark from which the whole table is read and written again.

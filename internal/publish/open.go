@@ -151,6 +151,9 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 	if err := w.lockState(ctx, open, dir, id); err != nil {
 		return err
 	}
+	if w.temporary != "" {
+		return nil // the lock is another's, and says nothing of this instance
+	}
 	if err := os.MkdirAll(filepath.Dir(lastInstance), 0o700); err != nil {
 		return fmt.Errorf("STATE_DIR: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -166,7 +167,7 @@ func Owner(ctx context.Context, c Config) (owner offsets.Owner, live bool, err e
 // ownerRecord says that this instance owns the account.
 func (w *Writer) ownerRecord(now time.Time, released bool) offsets.Owner {
 	return offsets.Owner{
-		Instance: w.c.Instance, Host: host(), PID: os.Getpid(), Started: w.started.UnixMilli(),
+		Instance: w.c.Instance, Host: host(), PID: os.Getpid(), Space: processSpace(), Started: w.started.UnixMilli(),
 		Renewed: now.UnixMilli(), LSN: w.lsn, Version: w.c.Version, Released: released,
 	}
 }
@@ -184,13 +185,27 @@ func host() string {
 // a container the process id may be the same after a restart: then the owner is dead if it
 // is older than this process, and another writer of this process if it is not.
 func deadHere(o offsets.Owner) bool {
-	if o.Host != host() {
+	if o.Host != host() || o.Space != "" && o.Space != processSpace() {
 		return false
 	}
 	if o.PID == os.Getpid() {
 		return o.Started < processStarted.UnixMilli()
 	}
 	return !processAlive(o.PID)
+}
+
+// processSpace names the space in which this process's id means something: the boot of the
+// machine and the namespace of the container. Empty if the system does not tell.
+func processSpace() string {
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	space, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(boot)) + "/" + space
 }
 
 // processStarted is when this process began.

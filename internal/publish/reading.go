@@ -65,12 +65,14 @@ func (r *reading) apply(rec *kgo.Record) error {
 	where := func(err error) error {
 		return fmt.Errorf("topic %s partition %d offset %d: %w", rec.Topic, rec.Partition, rec.Offset, err)
 	}
+	// What the topic holds is the same after a retry.
+	strange := func(err error) error { return &ConfigError{where(err)} }
 	key, err := state.ParseKey(rec.Key)
 	if err != nil {
-		return where(err)
+		return strange(err)
 	}
 	if key.Account != w.c.Account {
-		return where(fmt.Errorf("the record belongs to account %q, and this is account %q: one account per prefix", key.Account, w.c.Account))
+		return strange(fmt.Errorf("the record belongs to account %q, and this is account %q: one account per prefix; choose another KAFKA_STATE_TOPIC", key.Account, w.c.Account))
 	}
 	if r.expect != nil && rec.Partition == r.expect.Partition {
 		known := key.Commit && rec.Offset == r.expect.Offset
@@ -90,7 +92,7 @@ func (r *reading) apply(rec *kgo.Record) error {
 		}
 		c, err := state.ParseCommit(rec.Value)
 		if err != nil {
-			return where(err)
+			return strange(err)
 		}
 		if c.LSN >= r.pos.Commit.LSN {
 			r.pos.Commit = state.CommitPosition{Commit: c, Partition: rec.Partition, Offset: rec.Offset}
@@ -101,10 +103,11 @@ func (r *reading) apply(rec *kgo.Record) error {
 		err = r.batch.Delete(key.Table, key.Key)
 	default:
 		var row state.Record
-		if row, err = state.ParseRecord(rec.Value); err == nil {
-			err = r.batch.Put(key.Table, key.Key, row)
-			w.lsn = max(w.lsn, row.LSN)
+		if row, err = state.ParseRecord(rec.Value); err != nil {
+			return strange(err)
 		}
+		err = r.batch.Put(key.Table, key.Key, row)
+		w.lsn = max(w.lsn, row.LSN)
 	}
 	if err != nil {
 		return where(err)

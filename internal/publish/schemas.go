@@ -51,7 +51,7 @@ func (w *Writer) openTables() error {
 		if err != nil {
 			return err
 		}
-		table := &change.Table{Table: t, Codec: codec, MaxRecord: w.topics[topic].maxBytes, Mask: w.c.Masks.Table(t.Name)}
+		table := &change.Table{Table: t, Codec: codec, MaxRecord: min(w.topics[topic].maxBytes, w.topics[w.c.StateTopic].maxBytes), Mask: w.c.Masks.Table(t.Name)}
 		if table.Mask != nil && table.Mask.DropsExtra() {
 			codec.DropExtra()
 		}

@@ -84,9 +84,13 @@ func (c *Config) wantedTopics() []wanted {
 		maps.Copy(config, c.TopicConfig)
 		out = append(out, wanted{c.Topic(t.Name), c.Partitions, config})
 	}
+	state := storeTopicConfig(stateSegment)
+	if n, err := strconv.Atoi(c.TopicConfig["max.message.bytes"]); err == nil && n > maxMessageBytes {
+		state["max.message.bytes"] = strconv.Itoa(n) // what a table's topic takes must fit there, too
+	}
 	return append(out,
 		wanted{c.BookmarksTopic, 1, storeTopicConfig(bookmarksSegment)},
-		wanted{c.StateTopic, 1, storeTopicConfig(stateSegment)},
+		wanted{c.StateTopic, 1, state},
 		wanted{c.DeadLetterTopic(), 1, deadLetterTopicConfig()})
 }
 

@@ -151,7 +151,7 @@ func (t *transaction) commit(ctx context.Context) error {
 		return err
 	}
 	if err := w.client.EndTransaction(ctx, kgo.TryCommit); err != nil {
-		return errors.Join(fmt.Errorf("commit a transaction: %w", err), w.abort())
+		return errors.Join(fmt.Errorf("commit a transaction: %w", err), w.abort(ctx))
 	}
 	failpoint.Reach(failpoint.Committed)
 	w.commits++
@@ -207,13 +207,13 @@ func (t *transaction) produce(ctx context.Context) error {
 	}
 	// All of them are there: nobody need linger for more.
 	if err := w.client.Flush(ctx); err != nil {
-		return errors.Join(fmt.Errorf("produce: %w", err), w.abort())
+		return errors.Join(fmt.Errorf("produce: %w", err), w.abort(ctx))
 	}
 	wg.Wait()
 	// A transaction can be committed although one of its records failed, so the
 	// results decide.
 	if failed != nil {
-		return errors.Join(failed, w.abort())
+		return errors.Join(failed, w.abort(ctx))
 	}
 	failpoint.Reach(failpoint.Produced)
 	return nil
@@ -221,8 +221,13 @@ func (t *transaction) produce(ctx context.Context) error {
 
 // abort ends what is open, as far as that is possible: the next owner's beginning
 // does it for sure, but until then readers would wait.
-func (w *Writer) abort() error {
-	ctx, cancel := context.WithTimeout(context.Background(), abortTimeout)
+// Somebody who no longer waits for the transaction waits no longer for that either.
+func (w *Writer) abort(committing context.Context) error {
+	patience := abortTimeout
+	if errors.Is(committing.Err(), context.Canceled) {
+		patience = hurriedAbort
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := w.client.AbortBufferedRecords(ctx); err != nil {
 		return fmt.Errorf("abort a transaction: %w", err)

@@ -12,6 +12,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -180,7 +181,11 @@ func failed(w http.ResponseWriter, what string, err error) {
 // onlyAll refuses parameters that nobody would look at: all=true or false of resnapshot
 // is the only one.
 func onlyAll(r *http.Request) error {
-	for name, values := range r.URL.Query() {
+	query, err := url.ParseQuery(r.URL.RawQuery) // URL.Query drops what it cannot read
+	if err != nil {
+		return errors.New("the parameters cannot be read; resnapshot takes all=true")
+	}
+	for name, values := range query {
 		if name != "all" || !strings.HasSuffix(r.URL.Path, "/resnapshot") {
 			return errors.New("it takes no parameter of that name; resnapshot takes all=true")
 		}

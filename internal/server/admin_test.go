@@ -87,6 +87,8 @@ func TestSteering(t *testing.T) {
 		"too late":                   {path: "/tables/stages/pause", err: fmt.Errorf("commit: %w", context.DeadlineExceeded), want: 504, told: "pause stages"},
 		"a parameter that is none":   {path: "/tables/stages/pause?all=true", want: 400},
 		"a misspelt parameter":       {path: "/tables/stages/resnapshot?everything=true", want: 400},
+		"an unreadable parameter":    {path: "/tables/stages/resnapshot?all=true;x=1", want: 400},
+		"an unreadable value":        {path: "/tables/stages/resnapshot?all=%zz", want: 400},
 		"a misspelt value":           {path: "/tables/stages/resnapshot?all=yes", want: 400},
 		"a table that is a path":     {path: "/tables/..%2F..%2Fstages/pause", want: 404},
 		"HEAD changes nothing":       {method: http.MethodHead, path: "/tables/stages/pause", want: 405},
