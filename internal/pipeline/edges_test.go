@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -278,6 +279,62 @@ func TestARecordThatCannotBeConfirmedDoesNotHoldUpItsListing(t *testing.T) {
 				if _, known, _ := v.desk.Row("opportunities", o); !known {
 					t.Errorf("a new opportunity is not there after six hours")
 				}
+			}
+		})
+	})
+}
+
+// An offer is served under two opportunities, and one of them cannot be asked for its offers when
+// the other is deleted. That one waits, and no other deletion does.
+func TestAClaimantThatCannotBeReadHoldsUpNoOtherDeletion(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		v := newVirtual(t, sandbox.Options{Opportunities: 40, Seed: 29}, 10*time.Millisecond)
+		v.config.SweepInterval = time.Hour
+		v.once()
+		offer := v.desk.sorted("opportunity_offers")[0]
+		row, _, _ := v.desk.Row("opportunity_offers", offer)
+		owner := row.Parent
+		others := slices.DeleteFunc(v.lever.IDs("opportunities"), func(id string) bool { return id == owner })
+		claimant, third := others[0], others[1]
+		record := maps.Clone(v.lever.Truth("opportunity_offers")[offer])
+		delete(record, "opportunityId")
+		shared := edited(map[string]func(map[string]any){
+			"/opportunities/" + claimant + "/offers": func(body map[string]any) { body["data"] = append(data(body), record) },
+		})
+		v.front(shared)
+		v.during(func() {
+			time.Sleep(2 * time.Hour) // the sweep finds that it claims the offer
+			answers := v.wire.answer(func(r *http.Request) bool { return r.URL.Path == "/v1/opportunities/"+claimant+"/offers" })
+			for _, id := range []string{owner, third} {
+				if err := v.lever.DeleteOpportunity(id); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(20 * time.Minute)
+			for _, table := range []string{"opportunities", "candidates"} {
+				if _, known, _ := v.desk.Row(table, third); known {
+					t.Errorf("%s: another one that was deleted is still there", table)
+				}
+			}
+			if _, known, _ := v.desk.Row("opportunity_offers", offer); !known {
+				t.Error("the offer is gone, and nobody knows who serves it")
+			}
+			later := v.lever.NewOpportunity()
+			time.Sleep(10 * time.Minute)
+			if err := v.lever.DeleteOpportunity(later); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Minute)
+			if _, known, _ := v.desk.Row("opportunities", later); known {
+				t.Error("one that was deleted later is still there")
+			}
+			answers()
+			time.Sleep(3 * time.Hour)
+			if row, _, _ := v.desk.Row("opportunity_offers", offer); row.Parent != claimant {
+				t.Errorf("the offer belongs to %s, not to the one that serves it, %s", row.Parent, claimant)
+			}
+			if _, known, _ := v.desk.Row("opportunities", owner); known {
+				t.Error("the owner is still there")
 			}
 		})
 	})
