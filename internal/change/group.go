@@ -19,8 +19,8 @@ type Table struct {
 	Codec *avro.Codec
 	// Children are the names of the selected tables whose parent this table is.
 	Children []string
-	// MaxRecord is the largest event, in bytes before compression, that the table's
-	// topic takes. An update that is larger is written as d, tombstone, c; a row that
+	// MaxRecord is the largest record, in bytes before compression, that both the table's
+	// topic and the state topic take. An update that is larger is written as d, tombstone, c; a row that
 	// is larger by itself becomes a dead letter.
 	MaxRecord int
 	// Snapshot is the table's snapshot as the bookmark has it. The writer keeps it up

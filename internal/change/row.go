@@ -119,7 +119,7 @@ func (a *adding) create(r *cdc.Row, e *encoded, ref cdc.Ref, was *state.Record) 
 		return nil
 	}
 	if t.tooLarge(len(after)) {
-		return a.letter(r, e, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
+		return a.letter(r, e, t.oversize(len(after)))
 	}
 	op, at := avro.Create, a.sourceTime(t, nil, after)
 	if !t.Snapshot.Complete && t.Snapshot.Kind != cdc.SnapshotIncremental {
@@ -140,7 +140,7 @@ func (a *adding) update(r *cdc.Row, e *encoded, ref cdc.Ref, rec *state.Record, 
 			next.LSN = a.lsn
 			a.rows.put(ref, rec, &next)
 		}
-		return a.letter(r, e, fmt.Sprintf("the row has %d bytes and its topic takes %d (max.message.bytes)", len(after), t.MaxRecord))
+		return a.letter(r, e, t.oversize(len(after)))
 	}
 	follow := true
 	if len(t.Children) > 0 {

@@ -3,6 +3,7 @@ package change
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/leverstream/leverstream/avro"
@@ -71,3 +72,8 @@ const overhead = 1024
 
 // tooLarge says that an event with so many bytes of rows does not fit into the table's topic.
 func (t *Table) tooLarge(size int) bool { return size+overhead > t.MaxRecord }
+
+// oversize says why a row of that size becomes a dead letter.
+func (t *Table) oversize(size int) string {
+	return fmt.Sprintf("the row has %d bytes, and its topic and the state topic take %d (max.message.bytes, the smaller of the two)", size, t.MaxRecord)
+}

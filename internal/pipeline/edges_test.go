@@ -20,13 +20,7 @@ import (
 // tryOnce makes one pass and returns its error.
 func (v *virtual) tryOnce() error {
 	v.t.Helper()
-	e, err := extractor.New(v.config)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	stop := v.desk.open()
-	defer stop()
-	return e.Once(context.Background())
+	return v.try(func(e *extractor.Extractor) error { return e.Once(context.Background()) })
 }
 
 // sel selects the tables to replicate.

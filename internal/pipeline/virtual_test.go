@@ -101,15 +101,21 @@ func (v *virtual) during(do func()) {
 
 func (v *virtual) use(run func(*extractor.Extractor) error) {
 	v.t.Helper()
+	if err := v.try(run); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// try is use, and returns the error.
+func (v *virtual) try(run func(*extractor.Extractor) error) error {
+	v.t.Helper()
 	e, err := extractor.New(v.config)
 	if err != nil {
 		v.t.Fatal(err)
 	}
 	stop := v.desk.open()
 	defer stop()
-	if err := run(e); err != nil {
-		v.t.Fatal(err)
-	}
+	return run(e)
 }
 
 // complete says that the first snapshot of all tables is.
