@@ -257,7 +257,9 @@ func (t *transaction) store(g *change.Group) (err error) {
 		for i := range g.Events {
 			// A row that comes back at once may be that of a person who was anonymised.
 			if e := &g.Events[i]; e.Op == avro.Delete {
-				b.Erase(e.Table.Name, e.Key)
+				if err := b.Erase(e.Table.Name, e.Key); err != nil {
+					return err
+				}
 			}
 		}
 	}

@@ -3,27 +3,28 @@ package state
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Batch collects changes that become visible together.
+// Batch collects changes that become visible together. It is filled by Put and Delete, or by
+// Replace.
 type Batch struct {
 	s *Store
 	b *pebble.Batch
-	// records are the rows that this batch has changed; nil for deleted ones.
+	// records are the rows that Put and Delete have changed; nil for deleted ones.
 	records  map[rowRef]*Record
 	counts   map[string]int64 // differences
 	position *Position
-	due      map[rowRef]bool // see Erase
+	due      map[uint64]bool // places, see Erase
 	loading  bool            // see load.go
 	loaded   int64
+	// key and value are written anew for each entry: the database copies them.
+	key, value []byte
 }
 
 type rowRef struct{ table, key string }
@@ -34,7 +35,7 @@ func (s *Store) NewBatch() *Batch { return s.NewBatchWithSize(0) }
 // NewBatchWithSize returns an empty batch that will hold about so many bytes.
 func (s *Store) NewBatchWithSize(size int) *Batch {
 	fresh, _ := s.Fresh()
-	return &Batch{s: s, b: s.db.NewBatchWithSize(size), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[rowRef]bool{}, loading: fresh}
+	return &Batch{s: s, b: s.db.NewBatchWithSize(size), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[uint64]bool{}, loading: fresh}
 }
 
 // Put sets the record of a row. In a store that is fresh the row counts, and is found by its
@@ -51,11 +52,19 @@ func (b *Batch) Delete(table, key string) error {
 // Replace sets the record of a row, or removes it if r is nil. The caller knows the record
 // that the row has, or nil if it has none, so that it need not be looked up to move the
 // entries by which it is found. encoded is what AppendRecord makes of r.
-func (b *Batch) Replace(table, key string, was, r *Record, encoded []byte) error {
+func (b *Batch) Replace(table, key string, was, r *Record, encoded []byte) (err error) {
+	ref := rowRef{table, key}
 	if b.loading {
-		return b.load(rowRef{table, key}, r)
+		return b.load(ref, r)
 	}
-	return b.replace(rowRef{table, key}, was, r, encoded)
+	if was != nil && was.place == 0 { // it is not from here
+		known := *was
+		if known.place, err = b.s.place(b.s.db, table, key); err != nil {
+			return err
+		}
+		was = &known
+	}
+	return b.replace(ref, was, r, encoded)
 }
 
 func (b *Batch) old(ref rowRef) (*Record, error) {
@@ -78,43 +87,90 @@ func (b *Batch) change(ref rowRef, r *Record) error {
 	if err != nil {
 		return err
 	}
-	if old != nil && r != nil && !bytes.Equal(old.Row, r.Row) {
-		b.Erase(ref.table, ref.key) // who reads the topic does not know why the row was written anew
-	}
+	b.records[ref] = r
 	if r == nil {
 		return b.replace(ref, old, nil, nil)
+	}
+	if old != nil && !bytes.Equal(old.Row, r.Row) {
+		b.due[old.place] = true // who reads the topic does not know why the row was written anew
 	}
 	return b.replace(ref, old, r, AppendRecord(nil, *r))
 }
 
-func (b *Batch) replace(ref rowRef, old, r *Record, encoded []byte) (err error) {
-	was, is := entries(ref, old), entries(ref, r)
-	for _, e := range was {
-		if !slices.ContainsFunc(is, func(x []byte) bool { return slices.Equal(x, e) }) {
-			if err := b.b.Delete(e, nil); err != nil {
-				return err
-			}
-		}
-	}
-	for _, e := range is {
-		if !slices.ContainsFunc(was, func(x []byte) bool { return slices.Equal(x, e) }) {
-			if err := b.b.Set(e, nil, nil); err != nil {
-				return err
-			}
-		}
-	}
-	key := rowKey(nil, ref.table, ref.key)
-	if r == nil {
-		if old != nil {
-			b.Erase(ref.table, ref.key)
-		}
-		err = b.b.Delete(key, nil)
-	} else {
-		err = b.b.Set(key, encoded, nil)
-	}
-	b.records[ref] = r
+// replace writes a record to the place of the one that was there before, and moves the entries
+// by which it is found.
+func (b *Batch) replace(ref rowRef, old, r *Record, encoded []byte) error {
 	b.counts[ref.table] += rows(r) - rows(old)
-	return err
+	var was, is locator // without a place if there is none
+	if old != nil {
+		was = locate(old)
+	}
+	if r != nil {
+		if r.place = was.place; r.place == 0 {
+			r.place = b.place()
+		}
+		is = locate(r)
+	}
+	for i := range was.entries() {
+		if is.has(was, i) {
+			continue
+		}
+		b.key = was.entry(b.key[:0], ref, i)
+		if err := b.b.Delete(b.key, nil); err != nil {
+			return err
+		}
+	}
+	if r == nil {
+		if old == nil {
+			return nil
+		}
+		b.due[was.place] = true
+		b.key = placeKey(b.key[:0], was.place)
+		if err := b.b.Delete(b.key, nil); err != nil {
+			return err
+		}
+		b.key = rowKey(b.key[:0], ref.table, ref.key)
+		return b.b.Delete(b.key, nil)
+	}
+	if err := b.find(ref, was, is); err != nil {
+		return err
+	}
+	if !was.is(is) {
+		if err := b.setLocator(ref, is); err != nil {
+			return err
+		}
+	}
+	b.key = placeKey(b.key[:0], is.place)
+	return b.b.Set(b.key, encoded, nil)
+}
+
+// place returns a place for a row that is new.
+func (b *Batch) place() uint64 {
+	b.s.places++
+	return b.s.places
+}
+
+// setLocator sets the entry of the row.
+func (b *Batch) setLocator(ref rowRef, l locator) error {
+	b.key, b.value = rowKey(b.key[:0], ref.table, ref.key), l.append(b.value[:0])
+	if n := b.s.novel.Load(); n != nil && !n.add(b.key) {
+		b.s.novel.Store(nil)
+	}
+	return b.b.Set(b.key, b.value, nil)
+}
+
+// find sets the entries by which the row is found, beside its own and those that there were.
+func (b *Batch) find(ref rowRef, was, l locator) error {
+	for i := range l.entries() {
+		if was.has(l, i) {
+			continue
+		}
+		b.key = l.entry(b.key[:0], ref, i)
+		if err := b.b.Set(b.key, nil, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // rows is 1 if the record holds a row.
@@ -123,26 +179,6 @@ func rows(r *Record) int64 {
 		return 0
 	}
 	return 1
-}
-
-// entries are the keys under which a record is found, beside its own.
-func entries(ref rowRef, r *Record) (out [][]byte) {
-	if r == nil || r.Row == nil {
-		return nil
-	}
-	under := func(kind byte, parent string) []byte {
-		return append(escape(escape([]byte{kind}, ref.table), parent), ref.key...)
-	}
-	if r.Parent != "" {
-		out = append(out, under(kindParent, r.Parent))
-	} else {
-		follow := binary.BigEndian.AppendUint64(escape([]byte{kindFollow}, ref.table), uint64(r.FollowLSN))
-		out = append(out, append(follow, ref.key...))
-	}
-	for _, c := range r.Claimants {
-		out = append(out, under(kindClaim, c))
-	}
-	return out
 }
 
 // SetPosition says how far the store has followed the topic with this batch.
@@ -185,7 +221,7 @@ func (b *Batch) Commit(ctx context.Context) error {
 
 // writeAt writes the batch with the position and the counts. The caller holds the store's lock.
 func (b *Batch) writeAt(position Position, counts map[string]int64) error {
-	raw, err := json.Marshal(saved{position, counts})
+	raw, err := json.Marshal(saved{position, counts, b.s.places})
 	if err != nil {
 		return err
 	}

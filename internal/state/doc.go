@@ -13,14 +13,16 @@
 //
 // # What is in the store
 //
-//	r <table> 0 <key>                     the record
-//	p <table> 0 <parent> 0 <key>          a row under its parent
-//	c <table> 0 <parent> 0 <key>          a row that the parent serves without owning it
+//	r <table> 0 <key>                        a row's locator: the place of its record, parent, claimants
+//	v <place, 8 bytes>                       the record
+//	p <table> 0 <parent> 0 <key>             a row under its parent
+//	c <table> 0 <parent> 0 <key>             a row that the parent serves without owning it
 //	f <table> 0 <follow LSN, 8 bytes> <key>  a row by the last event that matters to its children
-//	e <generation, 8 bytes> <row's entry>    the row's earlier values must go from the files
+//	e <generation, 8 bytes> <record's key>   the earlier values of the row in this place must go from the files
 //	m identity, m position, m rolled
 //
-// Parts before a zero byte have their own zero bytes escaped. A replaced value disappears
-// from the files when Pebble compacts them; that of a row which was deleted, or written
-// anew because a person was anonymised, with the next [Store.Erase].
+// Parts before a zero byte have their own zero bytes escaped. Places are given to rows as they come,
+// so that the bulk of a store is written in its order and seldom merged (see locator). A replaced
+// value disappears from the files when Pebble compacts them; that of a row which was deleted, or
+// written anew because a person was anonymised, with the next [Store.Erase].
 package state

@@ -16,7 +16,7 @@ import (
 // that the row is due, and Erase writes anew, without the old values, the files in which a
 // row that is due may be:
 //
-//	e <generation, 8 bytes> <row's entry>    the row is due
+//	e <generation, 8 bytes> <record's key>   the row in this place is due
 //	e <generation, 8 bytes>                  all rows are
 //
 // A generation ends when Erase begins, so that rows which become due meanwhile wait for the
@@ -33,20 +33,24 @@ const (
 
 // Erase notes that earlier values of the row, which stays or comes back, must go from the
 // files. Rows that are deleted are noted without it.
-func (b *Batch) Erase(table, key string) {
-	b.due[rowRef{table, key}] = true
+func (b *Batch) Erase(table, key string) error {
+	place, err := b.s.place(b.s.db, table, key)
+	if place > 0 {
+		b.due[place] = true
+	}
+	return err
 }
 
 // addDue adds the rows that are due to the batch. The caller holds the store's lock.
 func (b *Batch) addDue() error {
 	s := b.s
-	for ref := range b.due {
+	for place := range b.due {
 		if s.due > mostDue {
 			break
 		}
 		entry := eraseEntry(s.generation)
 		if s.due++; s.due <= mostDue {
-			entry = rowKey(entry, ref.table, ref.key)
+			entry = placeKey(entry, place)
 		}
 		if err := b.b.Set(entry, nil, nil); err != nil {
 			return err
@@ -115,7 +119,7 @@ func (s *Store) erase(ctx context.Context, mayAll bool) error {
 		return s.unerased(ctx, err)
 	}
 	if all {
-		if err := s.db.Compact(ctx, []byte{kindRow}, after([]byte{kindRow}), true); err != nil {
+		if err := s.db.Compact(ctx, []byte{kindRecord}, after([]byte{kindRecord}), true); err != nil {
 			return s.unerased(ctx, err)
 		}
 		rows = nil

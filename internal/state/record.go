@@ -34,6 +34,9 @@ type Record struct {
 	Anonymized bool
 	// Row is the encoded row. Nil if only a dead letter is known of it.
 	Row []byte
+
+	// place is where a Store has the record, 0 if it is not from there (see locator).
+	place uint64
 }
 
 const (

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -25,22 +26,23 @@ import (
 const (
 	// memTableSize is what is gathered in memory before it becomes a file, twice at most, and
 	// blockSize is what is held of the files.
-	memTableSize, memTables = 8 << 20, 2
+	memTableSize, memTables = 16 << 20, 2
 	// fileSize is that of the files, as compressed, of which so many are held open: what is
 	// looked up is anywhere, and to open a file costs many times what it takes to look into it.
 	fileSize, openFiles = 16 << 20, 512
-	blockSize           = 24 << 20
+	blockSize           = 12 << 20
 	// compactAt is how many layers of new files there may be before they are merged into the
-	// old ones, which rewrites most of those: rows come in no order of their keys. A lookup asks
-	// the filter of each layer. stopAt is when writes wait for it.
-	compactAt, stopAt = 12, 36
+	// old ones, which rewrites most of those: locators come in no order of their keys. A lookup
+	// asks the filter of each layer. stopAt is when writes wait for it.
+	compactAt, stopAt = 24, 72
 	// storeVersion is part of the identity: a store of another layout is rebuilt.
-	storeVersion = 1
+	storeVersion = 2
 )
 
 // Kinds of entries.
 const (
 	kindRow    = 'r'
+	kindRecord = 'v'
 	kindParent = 'p'
 	kindClaim  = 'c'
 	kindFollow = 'f'
@@ -82,6 +84,10 @@ type Store struct {
 	due        int
 	// loaded is how many records came while the store was fresh.
 	loaded int64
+	// places is the last place that was given to a row. Only who writes looks at it.
+	places uint64
+	// novel knows all rows that came since the store was empty; nil if there were others before.
+	novel atomic.Pointer[novel]
 }
 
 // Open opens the store in the directory, which is created if it does not exist. What
@@ -184,6 +190,7 @@ func (s *Store) open() error {
 		MemTableStopWritesThreshold: memTables, L0CompactionThreshold: compactAt, L0StopWritesThreshold: stopAt, MaxOpenFiles: openFiles, FormatMajorVersion: pebble.FormatNewest,
 		Cleaner: keepNoLogs{}, Comparer: comparer,
 	}
+	o.Experimental.SpanPolicyFunc = apart
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		o.TargetFileSizes[i] = fileSize
@@ -192,13 +199,26 @@ func (s *Store) open() error {
 	if err != nil {
 		return fmt.Errorf("open the local state in %s: %w", s.dir, err)
 	}
-	s.db, s.position, s.counts, s.loaded = db, Position{Offsets: map[int32]int64{}}, map[string]int64{}, 0
+	s.novel.Store(nil)
+	s.db, s.position, s.counts, s.loaded, s.places = db, Position{Offsets: map[int32]int64{}}, map[string]int64{}, 0, 0
 	return s.loadDue()
 }
 
+// apart has the database put records into files of their own: new ones then lie behind all
+// that are there, and are not merged with them.
+func apart(start []byte) (policy pebble.SpanPolicy, end []byte, err error) {
+	// What has the prefix of another entry is no older version of it.
+	policy.DisableValueSeparationBySuffix = true
+	if records := []byte{kindRecord}; bytes.Compare(start, records) < 0 {
+		return policy, records, nil
+	}
+	return policy, nil, nil
+}
+
 // comparer sorts keys as bytes are sorted. The keys of one parent's rows have the same prefix
-// for the database's filters, which tell without a read that a parent has none; any other key
-// is its own prefix.
+// for the database's filters, which tell without a read that a parent has none; so have 256
+// records that lie side by side, since nobody asks for one that is not there. Any other key is
+// its own prefix.
 var comparer = func() *pebble.Comparer {
 	c := *pebble.DefaultComparer
 	c.Name = "leverstream.state"
@@ -209,7 +229,11 @@ var comparer = func() *pebble.Comparer {
 
 // prefix returns the length of a key's prefix.
 func prefix(key []byte) int {
-	if len(key) == 0 || key[0] != kindParent && key[0] != kindClaim {
+	const places = 1 + 7 // of the place's eight bytes
+	switch {
+	case len(key) > places && key[0] == kindRecord:
+		return places
+	case len(key) == 0 || key[0] != kindParent && key[0] != kindClaim:
 		return len(key)
 	}
 	n := 1
@@ -247,6 +271,7 @@ var (
 type saved struct {
 	Position
 	Counts map[string]int64 `json:"counts"`
+	Places uint64           `json:"places"`
 }
 
 // load reads what the store says of itself. A reason is returned if it is not a whole
@@ -274,7 +299,7 @@ func (s *Store) load() (reason string, err error) {
 	case !found || p.AtEnd.IsZero():
 		return "it was never complete", nil
 	}
-	s.position, s.counts = p.Position, p.Counts
+	s.position, s.counts, s.places = p.Position, p.Counts, p.Places
 	if s.position.Offsets == nil {
 		s.position.Offsets = map[int32]int64{}
 	}
@@ -286,7 +311,12 @@ func (s *Store) load() (reason string, err error) {
 
 // get hands the value of an entry to use; the bytes are valid until it returns.
 func (s *Store) get(key []byte, use func([]byte) error) (found bool, err error) {
-	value, closer, err := s.db.Get(key)
+	return s.getFrom(s.db, key, use)
+}
+
+// getFrom is get from the database or a snapshot of it.
+func (s *Store) getFrom(db pebble.Reader, key []byte, use func([]byte) error) (found bool, err error) {
+	value, closer, err := db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
 	}
@@ -325,6 +355,7 @@ func (s *Store) Clear() error {
 	if s.reason == "" {
 		s.reason = "it was emptied"
 	}
+	s.novel.Store(newNovel())
 	raw, err := json.Marshal(meta{storeVersion, s.id})
 	if err != nil {
 		return err
@@ -382,11 +413,33 @@ func (s *Store) Size() int64 {
 
 // Get returns the record of a row. Its bytes are the caller's.
 func (s *Store) Get(table, key string) (r Record, ok bool, err error) {
-	ok, err = s.get(rowKey(nil, table, key), func(b []byte) (err error) {
+	now := s.db.NewSnapshot() // the row may be deleted between the two
+	defer func() { err = errors.Join(err, now.Close()) }()
+	place, err := s.place(now, table, key)
+	if err != nil || place == 0 {
+		return Record{}, false, err
+	}
+	ok, err = s.getFrom(now, placeKey(nil, place), func(b []byte) (err error) {
 		r, err = ParseRecord(bytes.Clone(b))
+		r.place = place
 		return err
 	})
+	if err == nil && !ok {
+		err = s.damaged(errNoRecord)
+	}
 	return r, ok, err
+}
+
+// errNoRecord says that there is nothing in a row's place.
+var errNoRecord = errors.New("a row has no record")
+
+// place returns the place of a row's record, 0 if it has none.
+func (s *Store) place(db pebble.Reader, table, key string) (place uint64, err error) {
+	_, err = s.getFrom(db, rowKey(nil, table, key), func(b []byte) (err error) {
+		place, err = parsePlace(b)
+		return err
+	})
+	return place, err
 }
 
 // Keys yields the keys of all rows of a table, in no particular order. Records that
@@ -395,8 +448,8 @@ func (s *Store) Keys(table string) iter.Seq2[string, error] {
 	return func(yield func(string, error) bool) {
 		prefix := escape([]byte{kindRow}, table)
 		err := s.scan(prefix, nil, func(rest, value []byte) (bool, error) {
-			r, err := ParseRecord(value)
-			if err != nil || r.Row == nil {
+			l, err := parseLocator(value)
+			if err != nil || !l.row {
 				return true, err
 			}
 			return yield(string(rest), nil), nil
@@ -416,11 +469,11 @@ func (s *Store) KeysAfter(table, after string, limit int) (keys []string, err er
 		from = prefix
 	}
 	err = s.scan(prefix, from, func(rest, value []byte) (bool, error) {
-		r, err := ParseRecord(value)
+		l, err := parseLocator(value)
 		if err != nil {
 			return false, err
 		}
-		if r.Row != nil {
+		if l.row {
 			keys = append(keys, string(rest))
 		}
 		return len(keys) < limit, nil

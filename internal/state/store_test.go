@@ -146,6 +146,13 @@ func (m model) check(t *testing.T, s *Store, tables, parents []string, keys int)
 			}
 		}
 	}
+	records := 0
+	if err := s.scan([]byte{kindRecord}, nil, func([]byte, []byte) (bool, error) { records++; return true, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if records != len(m) {
+		t.Fatalf("%d records of %d rows", records, len(m))
+	}
 	for table, n := range s.Counts() {
 		if counts[table] != n {
 			t.Fatalf("counts %v, want %v", s.Counts(), counts)

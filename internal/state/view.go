@@ -39,20 +39,44 @@ func (s *Store) View() (*View, error) {
 // Get returns the record of a row, as Store.Get does.
 func (v *View) Get(table, key string) (r Record, ok bool, err error) {
 	v.key = rowKey(v.key[:0], table, key)
-	if !v.it.SeekPrefixGE(v.key) || !bytes.Equal(v.it.Key(), v.key) {
-		if err := v.it.Error(); err != nil {
-			return Record{}, false, v.s.damaged(err)
-		}
+	if v.s.novel.Load().isNew(v.key) {
 		return Record{}, false, nil
 	}
-	value, err := v.it.ValueAndErr()
-	if err == nil {
-		r, err = ParseRecord(bytes.Clone(value))
+	value, err := v.at(v.key)
+	if err != nil || value == nil {
+		return Record{}, false, err
 	}
+	place, err := parsePlace(value)
 	if err != nil {
 		return Record{}, false, v.s.damaged(err)
 	}
+	v.key = placeKey(v.key[:0], place)
+	if value, err = v.at(v.key); err != nil {
+		return Record{}, false, err
+	}
+	if value == nil {
+		return Record{}, false, v.s.damaged(errNoRecord)
+	}
+	if r, err = ParseRecord(bytes.Clone(value)); err != nil {
+		return Record{}, false, v.s.damaged(err)
+	}
+	r.place = place
 	return r, true, nil
+}
+
+// at returns the value of an entry, valid until the next lookup; nil if there is none.
+func (v *View) at(key []byte) ([]byte, error) {
+	if !v.it.SeekPrefixGE(key) || !bytes.Equal(v.it.Key(), key) {
+		if err := v.it.Error(); err != nil {
+			return nil, v.s.damaged(err)
+		}
+		return nil, nil
+	}
+	value, err := v.it.ValueAndErr()
+	if err != nil {
+		return nil, v.s.damaged(err)
+	}
+	return value, nil
 }
 
 // Children returns the keys of the rows that belong to the parent, sorted.
