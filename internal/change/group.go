@@ -80,8 +80,6 @@ type Letter struct {
 type Put struct {
 	cdc.Ref
 	Record *state.Record
-	// Value is what is stored of the record; nil if the row is gone.
-	Value []byte
 	// Was is the record as it was before the group, nil if there was none.
 	Was *state.Record
 }
@@ -109,23 +107,23 @@ type Group struct {
 // NewGroup returns an empty group. lsn is the log sequence number of the last event
 // before it; now is stamped on all its events; version is the program's.
 func NewGroup(tables map[string]*Table, rows Rows, m *Memory, account, version string, lsn int64, now time.Time) *Group {
-	return &Group{tables: tables, rows: newOverlay(tables, rows, &m.parents), memory: m, account: account, version: version, lsn: lsn, now: now, Drift: map[string]*avro.Report{}}
+	return &Group{
+		tables: tables, rows: newOverlay(tables, rows, &m.parents, m.puts), memory: m, account: account, version: version, lsn: lsn, now: now,
+		Events: make([]Event, 0, m.events), Drift: map[string]*avro.Report{},
+	}
 }
 
 // LSN returns the log sequence number of the last event.
 func (g *Group) LSN() int64 { return g.lsn }
 
-// Puts encodes the new state records and returns them, in the order in which rows were first
-// touched.
+// Puts returns the new state records, in the order in which rows were first touched.
 func (g *Group) Puts() []Put {
 	out := make([]Put, len(g.rows.order))
 	for i, ref := range g.rows.order {
-		p := Put{Ref: ref, Record: g.rows.records[ref], Was: g.rows.was[ref]}
-		if p.Record != nil {
-			p.Value = state.AppendRecord(nil, *p.Record)
-		}
-		out[i] = p
+		v := g.rows.records[ref]
+		out[i] = Put{Ref: ref, Record: v.is, Was: v.was}
 	}
+	g.memory.events, g.memory.puts = len(g.Events), len(out)
 	return out
 }
 
@@ -133,7 +131,7 @@ func (g *Group) Puts() []Put {
 // read again; everything else is in the group then. An error means that the state
 // could not be read, or that the unit is malformed, and that the group is void.
 func (g *Group) Add(u *Unit) (cdc.Result, error) {
-	a := adding{Group: g, u: u, lists: make(map[cdc.List]map[string]bool, len(u.Lists)), refused: map[cdc.List]bool{}, empty: map[cdc.List]bool{}}
+	a := adding{Group: g, u: u}
 	before := len(g.Events)
 	g.rows.parents.unit++
 	if err := a.run(); err != nil {
@@ -149,11 +147,12 @@ type adding struct {
 	*Group
 	u      *Unit
 	result cdc.Result
-	// lists holds the keys of each complete list of the unit; refused are those that
-	// were overtaken or have no parent, empty those under whose parent nothing was before
-	// the unit.
-	lists          map[cdc.List]map[string]bool
-	refused, empty map[cdc.List]bool
+	// refused are the unit's lists that were overtaken.
+	refused map[cdc.List]bool
+	// empty says of each of the unit's lists that nothing was under its parent before the unit.
+	empty []bool
+	// keys holds the keys of each complete list of the unit; nil until it is asked for.
+	keys map[cdc.List]map[string]bool
 	// served holds the parents under which the unit shows a row; nil until it is asked for.
 	served map[cdc.Ref][]string
 }
@@ -173,26 +172,12 @@ func (a *adding) servedBy(ref cdc.Ref) []string {
 }
 
 func (a *adding) run() error {
-	for _, l := range a.u.Lists {
-		a.lists[l] = nil
+	a.empty = make([]bool, len(a.u.Lists))
+	for i, l := range a.u.Lists {
 		if a.memory.listOvertaken(l, a.u.Sent) {
-			a.refused[l] = true
-			a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table}, Parent: l.Parent})
-		} else if l.Parent != "" && a.rows.empty(l) {
-			a.empty[l] = true
-		}
-	}
-	for _, r := range a.u.Rows {
-		if r.Parent == "" {
-			continue
-		}
-		l := cdc.List{Table: r.Table, Parent: r.Parent}
-		if keys, ok := a.lists[l]; ok {
-			if keys == nil {
-				keys = map[string]bool{}
-				a.lists[l] = keys
-			}
-			keys[r.Key] = true
+			a.refuse(l)
+		} else if l.Parent != "" {
+			a.empty[i] = a.rows.empty(l)
 		}
 	}
 	for _, gone := range a.u.Gone {
@@ -205,12 +190,37 @@ func (a *adding) run() error {
 			return err
 		}
 	}
-	for _, l := range a.u.Lists {
-		if err := a.complete(l); err != nil {
+	for i, l := range a.u.Lists {
+		if err := a.complete(l, a.empty[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// refuse has a list read again.
+func (a *adding) refuse(l cdc.List) {
+	if a.refused == nil {
+		a.refused = map[cdc.List]bool{}
+	}
+	a.refused[l] = true
+	a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table}, Parent: l.Parent})
+}
+
+// keysOf returns the keys of the rows that one of the unit's lists shows.
+func (a *adding) keysOf(l cdc.List) map[string]bool {
+	if a.keys == nil {
+		a.keys = make(map[cdc.List]map[string]bool, len(a.u.Lists))
+		for _, l := range a.u.Lists {
+			a.keys[l] = map[string]bool{}
+		}
+		for _, r := range a.u.Rows {
+			if keys, ok := a.keys[cdc.List{Table: r.Table, Parent: r.Parent}]; ok {
+				keys[r.Key] = true
+			}
+		}
+	}
+	return a.keys[l]
 }
 
 func (a *adding) again(x cdc.Again) {
@@ -281,7 +291,7 @@ func (a *adding) otherParent(ref cdc.Ref, from string) bool {
 func (a *adding) claimantsRead(table string, rec *state.Record) bool {
 	for _, c := range rec.Claimants {
 		l := cdc.List{Table: table, Parent: c}
-		if _, read := a.lists[l]; !read || a.refused[l] {
+		if !slices.Contains(a.u.Lists, l) || a.refused[l] {
 			return false
 		}
 	}
@@ -377,8 +387,9 @@ func (a *adding) unclaim(ref cdc.Ref, rec *state.Record, parent string) {
 	a.rows.put(ref, rec, &next)
 }
 
-// complete checks a complete list against the rows that are known of it.
-func (a *adding) complete(l cdc.List) error {
+// complete checks a complete list against the rows that are known of it. empty says that there
+// were none before the unit.
+func (a *adding) complete(l cdc.List, empty bool) error {
 	if a.refused[l] || l.Parent == "" {
 		return nil
 	}
@@ -390,18 +401,18 @@ func (a *adding) complete(l cdc.List) error {
 	if err != nil || !p.recorded {
 		return err
 	}
-	if a.empty[l] || a.rows.bornNow(l) { // what is there now is of this unit
+	if empty || a.rows.bornNow(l) { // what is there now is of this unit
 		a.memory.listed(l, a.u.Arrived)
 		return nil
 	}
-	missing, err := a.rows.childrenOf(l, a.lists[l])
+	missing, err := a.rows.childrenOf(l, a.keysOf(l))
 	if err != nil {
 		return err
 	}
 	for _, key := range sorted(missing) {
 		a.again(cdc.Again{Ref: cdc.Ref{Table: l.Table, Key: key}, Parent: l.Parent, Missing: true, Claimants: missing[key].Claimants})
 	}
-	claims, err := a.rows.claimedBy(l, a.lists[l])
+	claims, err := a.rows.claimedBy(l, a.keysOf(l))
 	if err != nil {
 		return err
 	}

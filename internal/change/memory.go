@@ -1,6 +1,10 @@
 package change
 
-import "github.com/leverstream/leverstream/internal/cdc"
+import (
+	"slices"
+
+	"github.com/leverstream/leverstream/internal/cdc"
+)
 
 // Memory is what is kept from group to group. If the events of a group are not committed, its
 // memory is void, too.
@@ -13,12 +17,15 @@ type Memory struct {
 	rows  map[cdc.Ref]cdc.Instant
 	lists map[cdc.List]cdc.Instant
 	log   []remembered // in the order of writing
+	// events and puts are how many the last group had: the next one will have as many.
+	events, puts int
 }
 
+// remembered is an entry of rows or, if list is set, of lists.
 type remembered struct {
-	ref  cdc.Ref
-	list cdc.List
-	at   cdc.Instant
+	table, key string
+	list       bool
+	at         cdc.Instant
 }
 
 // NewMemory returns a memory of nothing.
@@ -30,13 +37,13 @@ func NewMemory() *Memory {
 // given instant.
 func (m *Memory) wrote(ref cdc.Ref, at cdc.Instant) {
 	m.rows[ref] = at
-	m.log = append(m.log, remembered{ref: ref, at: at})
+	m.log = append(m.log, remembered{ref.Table, ref.Key, false, at})
 }
 
 // listed notes that the list was accepted.
 func (m *Memory) listed(l cdc.List, at cdc.Instant) {
 	m.lists[l] = at
-	m.log = append(m.log, remembered{list: l, at: at})
+	m.log = append(m.log, remembered{l.Table, l.Parent, true, at})
 }
 
 // overtaken says that an answer to a request sent at the given instant may be older
@@ -51,17 +58,15 @@ func (m *Memory) Forget(oldest cdc.Instant) {
 	n := 0
 	for ; n < len(m.log) && m.log[n].at < oldest; n++ {
 		e := m.log[n]
-		if e.ref != (cdc.Ref{}) {
-			if m.rows[e.ref] == e.at {
-				delete(m.rows, e.ref)
-			}
-		} else if m.lists[e.list] == e.at {
-			delete(m.lists, e.list)
+		ref, list := cdc.Ref{Table: e.table, Key: e.key}, cdc.List{Table: e.table, Parent: e.key}
+		switch {
+		case e.list && m.lists[list] == e.at:
+			delete(m.lists, list)
+		case !e.list && m.rows[ref] == e.at:
+			delete(m.rows, ref)
 		}
 	}
-	if n > 0 {
-		m.log = append(m.log[:0:0], m.log[n:]...)
-	}
+	m.log = slices.Delete(m.log, 0, n)
 }
 
 // Len is the number of rows and lists remembered.

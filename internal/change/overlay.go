@@ -21,24 +21,28 @@ type Rows interface {
 type overlay struct {
 	base    Rows
 	tables  map[string]*Table
-	records map[cdc.Ref]*state.Record // nil: deleted
-	order   []cdc.Ref                 // refs in records, in the order of their first change
-	was     map[cdc.Ref]*state.Record // refs in records, as the base has them
+	records map[cdc.Ref]version
+	order   []cdc.Ref // refs in records, in the order of their first change
 	// children and claims hold the keys that were put under a parent in this group.
-	// They may have left it again.
-	children, claims map[cdc.List]map[string]bool
+	// They may have left it again, and may be there more than once.
+	children, claims map[cdc.List][]string
 	// parents are those of this group and the ones before.
 	parents *parents
 }
 
-func newOverlay(tables map[string]*Table, base Rows, p *parents) *overlay {
+// version is a record that the group has changed: as the base has it, and as it is now. Either is
+// nil if there is none.
+type version struct{ was, is *state.Record }
+
+// newOverlay returns one for about so many changes.
+func newOverlay(tables map[string]*Table, base Rows, p *parents, size int) *overlay {
 	return &overlay{
 		base:     base,
 		tables:   tables,
-		records:  map[cdc.Ref]*state.Record{},
-		was:      map[cdc.Ref]*state.Record{},
-		children: map[cdc.List]map[string]bool{},
-		claims:   map[cdc.List]map[string]bool{},
+		records:  make(map[cdc.Ref]version, size),
+		order:    make([]cdc.Ref, 0, size),
+		children: map[cdc.List][]string{},
+		claims:   map[cdc.List][]string{},
 		parents:  p,
 	}
 }
@@ -59,8 +63,8 @@ func (o *overlay) parent(ref cdc.Ref) (parent, error) {
 
 // get returns the record, or nil if there is none.
 func (o *overlay) get(ref cdc.Ref) (*state.Record, error) {
-	if rec, ok := o.records[ref]; ok {
-		return rec, nil
+	if v, ok := o.records[ref]; ok {
+		return v.is, nil
 	}
 	rec, ok, err := o.base.Get(ref.Table, ref.Key)
 	if err != nil || !ok {
@@ -74,11 +78,13 @@ func (o *overlay) get(ref cdc.Ref) (*state.Record, error) {
 
 // put replaces the record that get has returned.
 func (o *overlay) put(ref cdc.Ref, was, rec *state.Record) {
-	if _, ok := o.records[ref]; !ok {
+	v, ok := o.records[ref]
+	if !ok {
 		o.order = append(o.order, ref)
-		o.was[ref] = was
+		v.was = was
 	}
-	o.records[ref] = rec
+	v.is = rec
+	o.records[ref] = v
 	if t := o.tables[ref.Table]; t != nil && len(t.Children) > 0 {
 		p := parentOf(rec)
 		if known, _ := o.parents.get(ref); was == nil {
@@ -100,11 +106,8 @@ func (o *overlay) put(ref cdc.Ref, was, rec *state.Record) {
 }
 
 // under notes that a row was put under the list's parent.
-func (o *overlay) under(m map[cdc.List]map[string]bool, l cdc.List, key string) {
-	if m[l] == nil {
-		m[l] = map[string]bool{}
-	}
-	m[l][key] = true
+func (o *overlay) under(m map[cdc.List][]string, l cdc.List, key string) {
+	m[l] = append(m[l], key)
 	ref, bit := o.place(l)
 	if p, ok := o.parents.get(ref); ok && p.born > 0 && p.has&bit == 0 {
 		p.has |= bit
@@ -134,7 +137,7 @@ func (o *overlay) bornNow(l cdc.List) bool {
 
 // rowsOf returns the records of the list's rows that satisfy belongs, but for those whose
 // keys are in except.
-func (o *overlay) rowsOf(l cdc.List, stored []string, changed, except map[string]bool, belongs func(*state.Record) bool) (map[string]*state.Record, error) {
+func (o *overlay) rowsOf(l cdc.List, stored, changed []string, except map[string]bool, belongs func(*state.Record) bool) (map[string]*state.Record, error) {
 	var out map[string]*state.Record
 	visit := func(key string) error {
 		if _, done := out[key]; done || except[key] {
@@ -155,7 +158,7 @@ func (o *overlay) rowsOf(l cdc.List, stored []string, changed, except map[string
 			return nil, err
 		}
 	}
-	for key := range changed {
+	for _, key := range changed {
 		if err := visit(key); err != nil {
 			return nil, err
 		}

@@ -1,7 +1,6 @@
 package publish
 
 import (
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -143,21 +142,4 @@ func (c *Config) opening(what string) {
 	if c.Opening != nil {
 		c.Opening(what)
 	}
-}
-
-// codecOf returns the compression codec with Kafka's name for it.
-func codecOf(name string) (kgo.CompressionCodec, error) {
-	switch name {
-	case "none":
-		return kgo.NoCompression(), nil
-	case "gzip":
-		return kgo.GzipCompression(), nil
-	case "snappy":
-		return kgo.SnappyCompression(), nil
-	case "lz4":
-		return kgo.Lz4Compression(), nil
-	case "zstd":
-		return kgo.ZstdCompression(), nil
-	}
-	return kgo.CompressionCodec{}, &ConfigError{fmt.Errorf("KAFKA_COMPRESSION is %q; it takes none, gzip, snappy, lz4 or zstd", name)}
 }

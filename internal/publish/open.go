@@ -165,7 +165,7 @@ func (w *Writer) own(ctx context.Context, adm *kadm.Client, cluster string) erro
 
 // fence makes the transactional client and fences whoever had the id before.
 func (w *Writer) fence(ctx context.Context) error {
-	compression, err := codecOf(w.c.Compression)
+	compressed, err := compression(w.c.Compression)
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func (w *Writer) fence(ctx context.Context) error {
 		kgo.TransactionTimeout(transactionTimeout),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(partitioner()),
-		kgo.ProducerBatchCompression(compression),
+		compressed,
 		kgo.ProducerLinger(5*time.Millisecond),
 		kgo.ProducerBatchMaxBytesFn(func(name string) int32 { return int32(max(w.topics[name].maxBytes, 1_000_012)) }),
 		kgo.RecordDeliveryTimeout(produceTimeout),

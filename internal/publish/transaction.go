@@ -22,13 +22,19 @@ type transaction struct {
 	w       *Writer
 	now     time.Time
 	records []*kgo.Record
-	puts    []change.Put
+	puts    []put
 	bytes   int
 	// mark is the commit record: the one from which a local copy of the state is
 	// recognised.
 	mark  *kgo.Record
 	entry state.Commit
 	owned bool
+}
+
+// put is a new state record, and what it is in the state topic; nil if the row is gone.
+type put struct {
+	change.Put
+	value []byte
 }
 
 func (t *transaction) add(topic string, key, value []byte, headers ...kgo.RecordHeader) *kgo.Record {
@@ -40,16 +46,31 @@ func (t *transaction) add(topic string, key, value []byte, headers ...kgo.Record
 	return r
 }
 
+const (
+	// fewRecords are those that a transaction has beside events and state.
+	fewRecords = 16
+	// mostBuffer is the largest buffer, in bytes, that is kept for the next transaction.
+	mostBuffer = 16 << 20
+)
+
 // build makes the records of a group. Without events, letters, puts or changed
 // bookmarks there are none, unless the owner record is due.
 func (t *transaction) build(g *change.Group, bookmarks map[string]offsets.Bookmark, changed map[string]bool) error {
 	c := &t.w.c
+	puts := g.Puts()
+	t.records = make([]*kgo.Record, 0, len(g.Events)+len(puts)+len(g.Letters)+fewRecords)
+	b := t.w.buffer[:0]
+	// written returns what was appended to b since from. It stays where it is when b grows.
+	written := func(from int) []byte { return b[from:len(b):len(b)] }
 	for i := range g.Events {
 		e := &g.Events[i]
-		topic := c.Topic(e.Table.Name)
-		key := e.Table.Codec.AppendKey(nil, e.Key)
+		topic, from := c.Topic(e.Table.Name), len(b)
+		b = e.Table.Codec.AppendKey(b, e.Key)
+		key := written(from)
 		if e.Op != avro.Delete || e.Before != nil {
-			t.add(topic, key, e.Table.Codec.AppendEvent(nil, e.Event))
+			from = len(b)
+			b = e.Table.Codec.AppendEvent(b, e.Event)
+			t.add(topic, key, written(from))
 		}
 		if e.Op == avro.Delete {
 			t.add(topic, key, nil)
@@ -58,9 +79,21 @@ func (t *transaction) build(g *change.Group, bookmarks map[string]offsets.Bookma
 	for _, l := range g.Letters {
 		t.letter(l)
 	}
-	t.puts = g.Puts()
-	for _, p := range t.puts {
-		t.add(c.StateTopic, state.RowKey(c.Account, p.Table, p.Key), p.Value)
+	t.puts = make([]put, len(puts))
+	for i, p := range puts {
+		from := len(b)
+		b = state.AppendRowKey(b, c.Account, p.Table, p.Key)
+		key := written(from)
+		t.puts[i].Put = p
+		if p.Record != nil {
+			from = len(b)
+			b = state.AppendRecord(b, *p.Record)
+			t.puts[i].value = written(from)
+		}
+		t.add(c.StateTopic, key, t.puts[i].value)
+	}
+	if t.w.buffer = b; cap(b) > mostBuffer {
+		t.w.buffer = nil
 	}
 	if err := t.addBookmarks(bookmarks, changed); err != nil {
 		return err
@@ -189,21 +222,22 @@ func (t *transaction) produce(ctx context.Context) error {
 		mu     sync.Mutex
 		failed error
 	)
+	promise := func(r *kgo.Record, err error) {
+		defer wg.Done()
+		if err != nil {
+			mu.Lock()
+			defer mu.Unlock()
+			if failed == nil {
+				failed = fmt.Errorf("produce to topic %s: %w", r.Topic, denied(err, rightWrite, onTopic(r.Topic)))
+			}
+		}
+	}
+	wg.Add(len(t.records))
 	for i, r := range t.records {
 		if i == len(t.records)/2 {
 			failpoint.Reach(failpoint.Producing)
 		}
-		wg.Add(1)
-		w.client.Produce(ctx, r, func(r *kgo.Record, err error) {
-			defer wg.Done()
-			if err != nil {
-				mu.Lock()
-				defer mu.Unlock()
-				if failed == nil {
-					failed = fmt.Errorf("produce to topic %s: %w", r.Topic, denied(err, rightWrite, onTopic(r.Topic)))
-				}
-			}
-		})
+		w.client.Produce(ctx, r, promise)
 	}
 	// All of them are there: nobody need linger for more.
 	if err := w.client.Flush(ctx); err != nil {
@@ -244,12 +278,12 @@ func (t *transaction) store(g *change.Group) (err error) {
 	size := 0
 	for _, p := range t.puts {
 		const entries = 256 // the row's key and the entries by which it is found
-		size += len(p.Value) + entries
+		size += len(p.value) + entries
 	}
 	b := w.store.NewBatchWithSize(size)
 	defer func() { err = errors.Join(err, b.Close()) }()
 	for _, p := range t.puts {
-		if err := b.Replace(p.Table, p.Key, p.Was, p.Record, p.Value); err != nil {
+		if err := b.Replace(p.Table, p.Key, p.Was, p.Record, p.value); err != nil {
 			return err
 		}
 	}

@@ -39,6 +39,9 @@ type Writer struct {
 	// commit. Only Run touches them.
 	renewed time.Time
 	commits int64
+	// buffer holds the records of the transaction that is under way. What was in it before is
+	// committed, and nobody looks at it any more.
+	buffer []byte
 	// drift holds the fields that were reported.
 	drift   map[string]bool
 	schemas schemas // what the registry is known to know

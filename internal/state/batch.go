@@ -29,13 +29,16 @@ type Batch struct {
 
 type rowRef struct{ table, key string }
 
+// mostRetained is the largest buffer, in bytes, that the database keeps for the next batch.
+const mostRetained = 8 << 20
+
 // NewBatch returns an empty batch.
 func (s *Store) NewBatch() *Batch { return s.NewBatchWithSize(0) }
 
 // NewBatchWithSize returns an empty batch that will hold about so many bytes.
 func (s *Store) NewBatchWithSize(size int) *Batch {
 	fresh, _ := s.Fresh()
-	return &Batch{s: s, b: s.db.NewBatchWithSize(size), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[uint64]bool{}, loading: fresh}
+	return &Batch{s: s, b: s.db.NewBatchWithSize(size, pebble.WithMaxRetainedSizeBytes(mostRetained)), records: map[rowRef]*Record{}, counts: map[string]int64{}, due: map[uint64]bool{}, loading: fresh}
 }
 
 // Put sets the record of a row. In a store that is fresh the row counts, and is found by its

@@ -11,7 +11,27 @@ import (
 const commitTable = "#commit"
 
 // RowKey returns the state topic's key of a row: ["<account>","<table>","<pk>"].
-func RowKey(account, table, key string) []byte { return marshal([]string{account, table, key}) }
+func RowKey(account, table, key string) []byte { return AppendRowKey(nil, account, table, key) }
+
+// AppendRowKey appends RowKey to dst.
+func AppendRowKey(dst []byte, account, table, key string) []byte {
+	if !plain(account) || !plain(table) || !plain(key) {
+		return append(dst, marshal([]string{account, table, key})...)
+	}
+	dst = append(append(append(dst, `["`...), account...), `","`...)
+	dst = append(append(append(dst, table...), `","`...), key...)
+	return append(dst, `"]`...)
+}
+
+// plain says that a text is itself as JSON, but for the quotation marks.
+func plain(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
 
 // CommitKey returns the state topic's key of the n-th commit record of the ring:
 // ["<account>","#commit",n].

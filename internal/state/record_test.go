@@ -80,6 +80,8 @@ func FuzzParseKey(f *testing.F) {
 		again := RowKey(k.Account, k.Table, k.Key)
 		if k.Commit {
 			again = CommitKey(k.Account, k.N)
+		} else if want := marshal([]string{k.Account, k.Table, k.Key}); !bytes.Equal(again, want) {
+			t.Errorf("key %s, as JSON %s", again, want)
 		}
 		if got, err := ParseKey(again); err != nil || got != k {
 			t.Errorf("%+v does not survive a round trip: %+v, %v", k, got, err)
