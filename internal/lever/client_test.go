@@ -159,6 +159,9 @@ func TestEachStatusIsOneError(t *testing.T) {
 		{"code that is a text", 404, body(private+" was not found", ""), "", cdc.ErrNotFound, "404 Not Found", 1},
 		{"code that is too long", 404, body(strings.Repeat("x", 41), ""), "", cdc.ErrNotFound, "404 Not Found", 1},
 		{"code of another type", 404, `{"code":404,"message":["x"]}`, "", cdc.ErrNotFound, "404 Not Found", 1},
+		{"not found, says a proxy", 404, "<html>" + private, "", cdc.ErrUnavailable, "404 Not Found: the answer is not Lever's; check LEVER_API_URL, and the proxy if there is one (last of 3 attempts)", 3},
+		{"not found, says a gateway in JSON", 404, `{"message":"no Route matched with those values"}`, "", cdc.ErrUnavailable, "404 Not Found: the answer is not Lever's; check LEVER_API_URL, and the proxy if there is one (last of 3 attempts)", 3},
+		{"not found, says nobody", 404, "", "", cdc.ErrUnavailable, "404 Not Found: the answer is not Lever's; check LEVER_API_URL, and the proxy if there is one (last of 3 attempts)", 3},
 		{"unknown status", 499, private, "", cdc.ErrRejected, "499", 1},
 		{"request timeout", 408, private, "", cdc.ErrUnavailable, "408 Request Timeout (last of 3 attempts)", 3},
 		{"server error", 500, body("Oops", private), "", cdc.ErrUnavailable, "500 Internal Server Error: Oops (last of 3 attempts)", 3},
@@ -603,7 +606,7 @@ func TestStatsCountWithoutNamingAnybody(t *testing.T) {
 		cfg := configFor(roundTrip(func(r *http.Request) (*http.Response, error) {
 			switch {
 			case strings.HasSuffix(r.URL.Path, "/offers"):
-				return respond(404, "{}"), nil
+				return respond(404, `{"code":"ResourceNotFound"}`), nil
 			case r.URL.Path == "/v1/users":
 				return nil, errors.New(private)
 			}

@@ -301,7 +301,7 @@ func TestRefusedCredentialsAreTriedAgainSlowly(t *testing.T) {
 				return respond(401, `{}`), nil
 			}
 			if missing {
-				return respond(404, `{}`), nil
+				return respond(404, `{"code":"ResourceNotFound"}`), nil
 			}
 			return respond(200, onePage), nil
 		}))

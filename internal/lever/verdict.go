@@ -62,7 +62,7 @@ func (k *call) judge(a answer) verdict {
 		return k.judgeBroken(a.err)
 	}
 	v := verdict{outcome: strconv.Itoa(a.status/100) + "xx"}
-	code, message := errorCode(a)
+	code, message, theirs := errorCode(a)
 	say := func(kind error, hint string) verdict {
 		text := strings.TrimSpace(strconv.Itoa(a.status) + " " + http.StatusText(a.status))
 		if code != "" {
@@ -107,6 +107,9 @@ func (k *call) judge(a answer) verdict {
 		return say(cdc.ErrUnauthorized, "Lever does not accept the credentials; "+credentialAdvice)
 	case s == http.StatusForbidden:
 		return say(cdc.ErrForbidden, "")
+	case s == http.StatusNotFound && !theirs:
+		v.next = tryAgain
+		return say(cdc.ErrUnavailable, "the answer is not Lever's; check LEVER_API_URL, and the proxy if there is one")
 	case s == http.StatusNotFound:
 		return say(cdc.ErrNotFound, "")
 	default:
@@ -181,10 +184,12 @@ func (k *call) redirect(a answer) (location *url.URL, problem string) {
 var plainCode = regexp.MustCompile(`^[A-Za-z]{1,40}$`)
 
 // errorCode returns Lever's code for an error, if it looks like one, and the message,
-// which is not for printing.
-func errorCode(a answer) (code, message string) {
+// which is not for printing. theirs says that the answer has the form of Lever's errors
+// (lever-api.md 1.4). A proxy that lost its way answers 404, too, and rows are deleted for
+// a 404 of Lever's.
+func errorCode(a answer) (code, message string, theirs bool) {
 	if a.status < 400 {
-		return "", ""
+		return "", "", false
 	}
 	// Other fields may have any type; a field of the wrong type leaves the others.
 	var e struct {
@@ -192,14 +197,14 @@ func errorCode(a answer) (code, message string) {
 		Message any `json:"message"`
 	}
 	if err := json.Unmarshal(a.body, &e); err != nil {
-		return "", ""
+		return "", "", false
 	}
 	code, _ = e.Code.(string)
 	message, _ = e.Message.(string)
 	if !plainCode.MatchString(code) {
 		code = ""
 	}
-	return code, message
+	return code, message, e.Code != nil
 }
 
 // date returns the server's time, or ours if it gave none.

@@ -226,3 +226,31 @@ func TestAWrongRootIsExplained(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// Something on the way answers 404 to one path while the rest is served: what it says of a
+// list is not that the list is empty.
+func TestA404ThatIsNotLeversEmptiesNoList(t *testing.T) {
+	w := newWorld(t, kafkatest.Embedded(t), sandbox.Options{Opportunities: 10, Seed: 95})
+	id := w.lever.IDs("opportunities")[0]
+	for range 3 {
+		_, err := w.lever.AddOffer(id)
+		w.must(err)
+	}
+	w.once()
+	w.check("before")
+	w.must(w.lever.Touch(id)) // so that its lists are read again
+	lost := 0
+	w.between(func(rw http.ResponseWriter, r *http.Request, lever http.Handler) {
+		if r.URL.Path == "/v1/opportunities/"+id+"/offers" {
+			lost++
+			http.Error(rw, "<html>404 Not Found</html>", http.StatusNotFound)
+			return
+		}
+		lever.ServeHTTP(rw, r)
+	})
+	_, _ = w.run(t.Context(), Options{Once: true}) // it says that it could not read one list
+	if lost == 0 {
+		t.Error("the list was not asked for")
+	}
+	w.check("while something answers for Lever")
+}

@@ -216,6 +216,7 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, r.Context().Err()
 	case away:
 		rec.WriteHeader(w.code)
+		_, _ = rec.WriteString(`{"code":"InjectedError"}`) // a 404 without it is no answer of Lever's
 	default:
 		w.lever.ServeHTTP(rec, r)
 	}
