@@ -285,6 +285,10 @@ func TestMistakes(t *testing.T) {
 			vars: map[string]string{"SCHEMA_REGISTRY_URL": "https://user:hunter2@host", "KAFKA_BROKERS": "user:hunter2@host:9092", "LEVER_API_URL": "https://user:hunter2@%zz"},
 			want: []string{"LEVER_API_URL: is not a URL", "KAFKA_BROKERS: must not hold", "SCHEMA_REGISTRY_URL: must not hold"},
 		},
+		"a password in a URL without a scheme is not repeated": {
+			vars: map[string]string{"SCHEMA_REGISTRY_URL": "user:hunter2@host:8081", "LEVER_API_URL": "hunter2", "LEVER_OAUTH_TOKEN_URL": "hunter2:x"},
+			want: []string{"LEVER_OAUTH_TOKEN_URL: is not an http or https URL", "LEVER_API_URL: is not an http or https URL", "SCHEMA_REGISTRY_URL: is not an http or https URL"},
+		},
 		"brokers need a port":        {vars: map[string]string{"KAFKA_BROKERS": "a:9092,b"}, want: []string{`KAFKA_BROKERS: "b" is not a broker; use host:port`}},
 		"brokers are no URLs":        {vars: map[string]string{"KAFKA_BROKERS": "http://a:9092"}, want: []string{"KAFKA_BROKERS:"}},
 		"only commas are no brokers": {need: NeedKafka, vars: map[string]string{"KAFKA_BROKERS": " , "}, want: []string{"KAFKA_BROKERS: names no broker"}},

@@ -21,14 +21,15 @@ type URL string
 // Set accepts an absolute http or https URL without user, query and fragment.
 func (u *URL) Set(value string) error {
 	parsed, err := url.Parse(value)
+	// No error repeats the value, which may hold a password (user:password@host without
+	// https:// has none for the parser) or be a key that was meant for another variable.
 	switch {
 	case err != nil:
-		// The parser's error repeats the value, which may hold a password.
 		return errors.New("is not a URL; use something like https://host:port/path")
 	case parsed.User != nil:
 		return errors.New("must not hold a user name or password; they have variables of their own")
 	case (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Hostname() == "":
-		return fmt.Errorf("%q is not an http or https URL; use something like https://host:port/path", value)
+		return errors.New("is not an http or https URL; use something like https://host:port/path")
 	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
 		return errors.New("must end after the path, without ? and #")
 	}
