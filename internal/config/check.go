@@ -149,6 +149,9 @@ func (c *Config) checkTopics(tables []cdc.Table, ps *problems) {
 	if what, ok := taken[string(k.StateTopic)]; ok {
 		ps.addf("KAFKA_STATE_TOPIC", "%s is %s; use a topic of its own", k.StateTopic, what)
 	}
+	if k.ReplicationFactor == 0 && !ps.has("KAFKA_REPLICATION_FACTOR") {
+		ps.addf("KAFKA_REPLICATION_FACTOR", "0 is out of range; use 1 or more, or -1 for the broker's default")
+	}
 }
 
 // checkCredentials wants either an API key or all of OAuth.

@@ -191,6 +191,14 @@ func TestMistakes(t *testing.T) {
 				"POLL_INTERVAL: 0s is out of range; use 1ms or more", "LEVER_OVERLAP: -1s", "KAFKA_REPLICATION_FACTOR: -2",
 			},
 		},
+		"no replicas are none to create a topic with": {
+			vars: map[string]string{"KAFKA_REPLICATION_FACTOR": "0"},
+			want: []string{"KAFKA_REPLICATION_FACTOR: 0 is out of range; use 1 or more, or -1 for the broker's default"},
+		},
+		"replicas are a number": {
+			vars: map[string]string{"KAFKA_REPLICATION_FACTOR": "three"},
+			want: []string{`KAFKA_REPLICATION_FACTOR: "three" is not a whole number`},
+		},
 		"the guard is a percentage": {
 			vars: map[string]string{"LEVER_DELETE_GUARD": "0.1"},
 			want: []string{`LEVER_DELETE_GUARD: "0.1" is not a share; use a percentage from 0% to 100%`},
