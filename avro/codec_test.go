@@ -100,6 +100,10 @@ func TestWhatDoesNotFitTheSchemaIsKeptInExtra(t *testing.T) {
 		{"an integer written with an exponent", `"createdAt":1.7e12`, ``, map[string]any{"createdAt": time.UnixMilli(1700000000000).UTC()}},
 		{"an integer beyond 64 bits", `"createdAt":92233720368547758080`, `{"createdAt":92233720368547758080}`, map[string]any{"createdAt": nil}},
 		{"an integer beyond 2^53 in a list's item", `"stageChanges":[{"toStageIndex":9007199254740993}]`, ``, nil},
+		{"an integer that no double holds, with a point", `"createdAt":9007199254740993.0`, `{"createdAt":9007199254740993.0}`, map[string]any{"createdAt": nil}},
+		{"an integer with a fraction that no double shows", `"createdAt":1.00000000000000000001`, `{"createdAt":1.00000000000000000001}`, map[string]any{"createdAt": nil}},
+		{"an integer too small for a double", `"createdAt":1e-400`, `{"createdAt":1e-400}`, map[string]any{"createdAt": nil}},
+		{"zero with an exponent", `"createdAt":0.0e-400`, ``, map[string]any{"createdAt": time.UnixMilli(0).UTC()}},
 		{"a field called like the extra one", `"_extra":"x"`, `{"_extra":"x"}`, nil},
 		{"HTML in an unknown field", `"foo":"<a&b>"`, `{"foo":"<a&b>"}`, nil},
 	} {
@@ -137,6 +141,10 @@ func TestNumbersThatADoubleCannotHoldAreKeptInExtra(t *testing.T) {
 	got := decodeRow(t, c, row)
 	if r := got["salaryRange"].(map[string]any); r["min"] != 0.1 || r["max"] != nil || got["_extra"] != `{"salaryRange.max":9007199254740993}` {
 		t.Errorf("salaryRange %v, _extra %v", r, got["_extra"])
+	}
+	row, _ = encode(t, c, "p", `{"id":"p","salaryRange":{"min":1e-400,"max":4.94e-324}}`)
+	if got := decodeRow(t, c, row)["_extra"]; got != `{"salaryRange.max":4.94e-324,"salaryRange.min":1e-400}` {
+		t.Errorf("numbers near zero: _extra %v", got)
 	}
 }
 

@@ -227,15 +227,12 @@ func nativeInteger(raw any) (any, bool) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil && text[0] != '+' {
 		return n, true
 	}
-	if _, isNumber := raw.(json.Number); !isNumber {
-		return nil, false
-	}
 	// A whole number may be written as 5.0 or 5e3.
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
-		return nil, false
+	v, ok := nativeFloat(raw)
+	if f, _ := v.(float64); ok && f == math.Trunc(f) && math.Abs(f) <= 1<<53 {
+		return int64(f), true
 	}
-	return int64(f), true
+	return nil, false
 }
 
 // nativeFloat reads a number that a double holds without loss of digits.
@@ -245,7 +242,8 @@ func nativeFloat(raw any) (any, bool) {
 		return nil, false
 	}
 	f, err := strconv.ParseFloat(string(n), 64)
-	if err != nil {
+	mantissa, _, _ := strings.Cut(strings.ToLower(string(n)), "e")
+	if err != nil || math.Abs(f) < 0x1p-1022 && strings.Trim(mantissa, "-0.") != "" {
 		return nil, false
 	}
 	digits := 0

@@ -301,12 +301,9 @@ func integer(raw any) (n int64, ok bool) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil && text[0] != '+' {
 		return n, true
 	}
-	if _, isNumber := raw.(json.Number); !isNumber {
-		return 0, false
-	}
 	// A whole number may be written as 5.0 or 5e3.
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+	f, ok := float(raw)
+	if !ok || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
 		return 0, false
 	}
 	return int64(f), true
@@ -322,6 +319,10 @@ func float(raw any) (f float64, ok bool) {
 	if err != nil {
 		return 0, false
 	}
+	const smallest = 0x1p-1022 // below it, doubles have fewer digits, and in the end none
+	if math.Abs(f) < smallest && !zero(string(n)) {
+		return 0, false
+	}
 	digits := 0
 	for _, c := range string(n) {
 		if c >= '0' && c <= '9' {
@@ -333,6 +334,14 @@ func float(raw any) (f float64, ok bool) {
 		return 0, false
 	}
 	return f, true
+}
+
+// zero says that a number has no other digits than 0 before its exponent.
+func zero(n string) bool {
+	if e := strings.IndexAny(n, "eE"); e >= 0 {
+		n = n[:e]
+	}
+	return !strings.ContainsAny(n, "123456789")
 }
 
 // appendCanonical appends a JSON value so that equal values have equal text: sorted
