@@ -181,6 +181,28 @@ func TestInvalidUTF8IsReplaced(t *testing.T) {
 	}
 }
 
+// What no UTF-8 can express is U+FFFD already when it comes out of encoding/json: bytes of
+// another encoding, and halves of surrogate pairs, which is what cutting a text in the
+// middle of an emoji leaves.
+func TestTextThatArrivedDamagedIsCounted(t *testing.T) {
+	for text, want := range map[string]int{
+		`"name":"a\ud83d"`:                             1,
+		"\"name\":\"a\xff\"":                           1,
+		`"emails":["a\ud83d@example.test","b"]`:        1,
+		`"phones":[{"value":"1\ude00"},{"value":"2"}]`: 1,
+		`"name":"a\ud83d\ude00"`:                       0,
+	} {
+		c := newTestCodec(t, opportunities, Debezium)
+		if _, report := encode(t, c, "o1", `{"id":"o1",`+text+`}`); report.Sanitized != want || report.Count() != want {
+			t.Errorf("%q: report %+v, want %d", text, report, want)
+		}
+	}
+	c := newTestCodec(t, cdc.Table{Name: "requisitions", Key: "id"}, Debezium)
+	if _, report := encode(t, c, "r", `{"id":"r","customFields":{"a":"\ud83d","b":"\udbff"}}`); report.Sanitized != 1 {
+		t.Errorf("report %+v: a field of free form is one text", report)
+	}
+}
+
 func TestARowWithoutKeyIsRefused(t *testing.T) {
 	c := newTestCodec(t, opportunities, Debezium)
 	if _, _, err := c.EncodeRow(nil, cdc.Row{Fields: map[string]any{"name": "secret"}}); err != ErrNoKey {

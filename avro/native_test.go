@@ -171,10 +171,13 @@ func (c *nativeConversion) value(s *schema, raw any, where *nativeAt) (native an
 	case "string":
 		if s.json {
 			text, err := nativeCanonical(raw)
+			if strings.ContainsRune(string(text), utf8.RuneError) {
+				c.report.Sanitized++
+			}
 			return string(text), err == nil
 		}
 		var text string
-		if text, ok = raw.(string); ok && !utf8.ValidString(text) {
+		if text, ok = raw.(string); ok && strings.ContainsRune(text, utf8.RuneError) {
 			text = strings.ToValidUTF8(text, "\uFFFD")
 			c.report.Sanitized++
 		}

@@ -5,14 +5,15 @@ import (
 	"slices"
 )
 
-// Report counts what in records did not fit the schema. Nothing of it was lost.
+// Report counts what in records did not fit the schema. Nothing of it was lost, but for what
+// Sanitized counts.
 type Report struct {
 	// Unknown counts fields that the schema does not have.
 	Unknown int
 	// Mistyped counts fields whose value has not the schema's type.
 	Mistyped int
-	// Sanitized counts strings with bytes that are not UTF-8, which were replaced by
-	// U+FFFD.
+	// Sanitized counts texts that hold U+FFFD, which replaces bytes that are not UTF-8 and
+	// halves of surrogate pairs (or stood there before Lever served the text).
 	Sanitized int
 	// paths names the fields of Unknown and Mistyped, without values or array indexes.
 	paths map[string]struct{}

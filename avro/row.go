@@ -25,6 +25,10 @@ const totalField, infiniteField, unlimited = "headcountTotal", "headcountInfinit
 // errUnfit says that a field is missing which the schema wants.
 var errUnfit = errors.New("a field is missing that cannot be null")
 
+// damaged is what stands for what UTF-8 cannot express. encoding/json puts it there when it
+// reads an answer; so it is looked for, and not only what it replaces.
+const damaged = "\uFFFD"
+
 // A conversion writes a Lever record in Avro's binary form, driven by the schema, and
 // collects what does not fit it. It writes the bytes itself: every row of every read goes
 // through here, changed or not, and by way of the maps that a general codec takes it costs
@@ -196,11 +200,18 @@ func (c *conversion) value(dst []byte, s *schema, raw any) (out []byte, ok bool)
 		return binary.LittleEndian.AppendUint64(dst, math.Float64bits(f)), ok
 	case "string":
 		if s.json {
-			return appendJSON(dst, raw)
+			before := len(dst)
+			dst, ok := appendJSON(dst, raw)
+			if bytes.Contains(dst[before:], []byte(damaged)) {
+				c.report.Sanitized++
+			}
+			return dst, ok
 		}
 		text, ok := raw.(string)
 		if ok && !utf8.ValidString(text) {
-			text = strings.ToValidUTF8(text, "\uFFFD")
+			text = strings.ToValidUTF8(text, damaged)
+		}
+		if strings.Contains(text, damaged) {
 			c.report.Sanitized++
 		}
 		return appendString(dst, text), ok
