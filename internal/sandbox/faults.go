@@ -20,8 +20,8 @@ type Faults struct {
 	Down bool
 	// Unauthorized answers everything with 401, as if the key had been revoked.
 	Unauthorized bool
-	// NoConfidential answers lists with confidentiality=all or =confidential with
-	// 403, as for a key that was made without the grant.
+	// NoConfidential answers lists with confidentiality=all or =confidential, and requests
+	// for single confidential records, with 403, as for a key that was made without the grant.
 	NoConfidential bool
 	// InvalidTokens answers requests with a page token with 400, as for tokens that
 	// are too old.

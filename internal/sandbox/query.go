@@ -24,6 +24,10 @@ func notFound(collection, id string) *failure {
 	return &failure{http.StatusNotFound, "ResourceNotFound", collection + " " + id + " was not found"}
 }
 
+func withoutGrant() *failure {
+	return &failure{http.StatusForbidden, "ForbiddenError", "The key has no access to confidential data."}
+}
+
 func badRequest(format string, args ...any) *failure {
 	return &failure{http.StatusBadRequest, "BadRequestError", fmt.Sprintf(format, args...)}
 }

@@ -78,7 +78,7 @@ func (l *Lever) refusal(r *http.Request, endpoint string) *failure {
 	}
 	values := r.URL.Query()
 	if c := values.Get("confidentiality"); f.NoConfidential && (c == "all" || c == "confidential") {
-		return &failure{http.StatusForbidden, "ForbiddenError", "The key has no access to confidential data."}
+		return withoutGrant()
 	}
 	if f.InvalidTokens && values.Get("offset") != "" {
 		return badToken()
@@ -170,31 +170,36 @@ func enveloped(row []byte, fail *failure) ([]byte, *failure) {
 }
 
 // single returns what writes one record of a collection, nil if there is no such
-// endpoint. Confidential records are shown: the key has the grant.
+// endpoint. Confidential records are shown if the key has the grant.
 func (l *Lever) single(name string) func(id string, q query) ([]byte, *failure) {
-	find := func(number func(string) (int32, bool), render func([]byte, int32) []byte) func(string, query) ([]byte, *failure) {
+	never := func(int32) bool { return false }
+	find := func(number func(string) (int32, bool), confidential func(int32) bool, render func([]byte, int32) []byte) func(string, query) ([]byte, *failure) {
 		return func(id string, _ query) ([]byte, *failure) {
 			n, ok := number(id)
-			if !ok {
+			switch {
+			case !ok:
 				return nil, notFound(name, id)
+			case confidential(n) && l.faults.get().NoConfidential:
+				return nil, withoutGrant()
 			}
 			return render(nil, n), nil
 		}
 	}
 	switch name {
 	case "archive_reasons":
-		return find(l.reasons.number, rendered(l.reasons.row))
+		return find(l.reasons.number, never, rendered(l.reasons.row))
 	case "stages":
-		return find(l.stages.number, rendered(l.stages.row))
+		return find(l.stages.number, never, rendered(l.stages.row))
 	case "users":
-		return find(l.users.number, rendered(l.users.row))
+		return find(l.users.number, never, rendered(l.users.row))
 	case "postings":
-		return find(l.postings.number, rendered(l.postings.row))
+		return find(l.postings.number, l.postingConfidential, rendered(l.postings.row))
 	case "requisitions":
-		return find(l.requisitions.number, rendered(l.requisitions.row))
+		return find(l.requisitions.number, l.requisitionConfidential, rendered(l.requisitions.row))
 	case "opportunities", "candidates":
 		return func(id string, q query) ([]byte, *failure) {
-			return find(l.opportunities.number, l.opportunityRenderer(q))(id, q)
+			confidential := func(n int32) bool { return l.outline(n).confidential }
+			return find(l.opportunities.number, confidential, l.opportunityRenderer(q))(id, q)
 		}
 	}
 	return nil

@@ -202,6 +202,22 @@ func TestFaultsCanBeSwitchedOnAndOff(t *testing.T) {
 	if a, b := get(l, "/postings", values("confidentiality", "all")).status, status("/postings"); a != 403 || b != 200 {
 		t.Errorf("without the grant: %d with confidential rows, %d without", a, b)
 	}
+	hidden, shown, requisition := l.IDs("opportunities")[0], l.IDs("opportunities")[1], l.IDs("requisitions")[0]
+	for _, id := range []string{hidden, requisition} {
+		if err := l.SetConfidential(id, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.SetConfidential(shown, false); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]int{
+		"/opportunities/" + hidden: 403, "/candidates/" + hidden: 403, "/requisitions/" + requisition: 403, "/opportunities/" + shown: 200,
+	} {
+		if a := status(path); a != want {
+			t.Errorf("without the grant, %s: %d, want %d", path, a, want)
+		}
+	}
 	token := get(l, "/opportunities", values("limit", "2")).Next
 	l.SetFaults(Faults{InvalidTokens: true})
 	if a, b := get(l, "/opportunities", values("offset", *token)), status("/opportunities"); a.status != 400 || !strings.Contains(a.Message, "Invalid offset token") || b != 200 {
