@@ -330,7 +330,18 @@ func TestMistakes(t *testing.T) {
 			need: NeedLever, vars: map[string]string{"LEVER_TOKEN": "x", "LEVER_TOKEN_FILE": large},
 			want: []string{"LEVER_TOKEN: is set, and so is LEVER_TOKEN_FILE; keep one of them"},
 		},
-		"a secret's file has a size":         {need: NeedLever, vars: map[string]string{"LEVER_TOKEN_FILE": large}, want: []string{"LEVER_TOKEN_FILE: the file " + large + " is larger than"}},
+		"a secret's file has a size": {need: NeedLever, vars: map[string]string{"LEVER_TOKEN_FILE": large}, want: []string{"LEVER_TOKEN_FILE: the file " + large + " is larger than"}},
+		"a secret that is taken for its file's name is not repeated": {
+			need: NeedLever | NeedKafka,
+			vars: map[string]string{
+				"LEVER_TOKEN_FILE": "hunter2", "KAFKA_BROKERS": "a:1", "KAFKA_SASL_MECHANISM": "OAUTHBEARER",
+				"KAFKA_SASL_TOKEN_FILE": strings.Repeat("hunter2/", 40) + strings.Repeat("hunter2", 80),
+			},
+			want: []string{
+				"it takes the name of a file, not the secret itself",
+				"it takes the name of a file, not the secret itself",
+			},
+		},
 		"a secret's file is no directory":    {need: NeedLever, vars: map[string]string{"LEVER_TOKEN_FILE": dir}, want: []string{"LEVER_TOKEN_FILE: cannot read the file"}},
 		"SASL needs user and password":       {vars: map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN"}, want: []string{"KAFKA_SASL_USERNAME: is not set", "KAFKA_SASL_PASSWORD: is not set"}},
 		"a SASL password needs a mechanism":  {vars: map[string]string{"KAFKA_SASL_PASSWORD": "x"}, want: []string{"KAFKA_SASL_MECHANISM: is not set"}},

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 )
 
@@ -42,7 +44,7 @@ func (s Secret) IsSet() bool { return s.read != nil }
 
 // Read returns the secret, from its file if it was given as one: a file that was
 // replaced is seen without a restart. A secret that is not set is empty. The error
-// says which file cannot be read.
+// says which file cannot be read, if its name is an absolute path.
 func (s Secret) Read() (string, error) {
 	if s.read == nil {
 		return "", nil
@@ -75,6 +77,10 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 func readSecret(path string) (string, error) {
 	f, err := os.Open(path)
+	if named := (*fs.PathError)(nil); errors.As(err, &named) && !filepath.IsAbs(path) {
+		// The error would repeat what may be no name, but the secret in the wrong variable.
+		return "", fmt.Errorf("cannot read the file: %w; it takes the name of a file, not the secret itself", named.Err)
+	}
 	if err != nil {
 		return "", fmt.Errorf("cannot read the file: %w", err)
 	}
