@@ -173,6 +173,9 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			continue
 		case renewKey:
 			if k.renewals == mostRenewals || !c.credentials.Renew(ctx, a.authorization) {
+				if err := ctx.Err(); err != nil { // there may be others, for somebody who waits
+					return cdc.Page{}, k.stopped(err)
+				}
 				c.gate.shut(a.authorization)
 				return cdc.Page{}, v.err
 			}

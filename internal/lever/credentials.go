@@ -130,6 +130,9 @@ func (k *keys) number(identity string) int {
 // authorize returns the header for a request.
 func (c *Client) authorize(ctx context.Context, k *call) (string, error) {
 	header, err := c.credentials.Header(ctx)
+	if stopped := ctx.Err(); err != nil && stopped != nil {
+		return "", k.stopped(stopped)
+	}
 	if err != nil {
 		kind := cdc.ErrUnauthorized
 		if errors.Is(err, cdc.ErrUnavailable) {

@@ -16,6 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/gofrs/flock"
+
 	"github.com/leverstream/leverstream/internal/cdc"
 )
 
@@ -290,6 +292,35 @@ func TestTokensThatCouldNotBeWrittenAreWrittenLater(t *testing.T) {
 	if kept, err := readTokenFile(file); err != nil || kept.RefreshToken != "refresh-secret-1" {
 		t.Errorf("kept %v", err)
 	}
+}
+
+// Another program renews the tokens, and the caller does not wait for that: nobody has to
+// act, and nothing is wrong with the file.
+func TestWaitingForAnotherProgramEndsWithTheCaller(t *testing.T) {
+	a := newAuthority(t)
+	file := filepath.Join(t.TempDir(), "tokens")
+	o := NewOAuth(a.config(file))
+	c := serve(t, func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusUnauthorized) }, func(c *Config) { c.OAuth = o })
+	lock := flock.New(file + ".lock")
+	taken := func(t *testing.T) {
+		t.Helper()
+		if err := lock.Lock(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		_, err := c.Get(ctx, listing)
+		wantKind(t, err, nil)
+		if !errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "TOKEN_FILE") {
+			t.Errorf("error %q", err)
+		}
+		if err := lock.Unlock(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("for the first token", taken)
+	header(t, o)
+	t.Run("after a 401", taken)
 }
 
 func TestRefusedCredentialsAreTriedAgainSlowly(t *testing.T) {
