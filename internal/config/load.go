@@ -134,6 +134,12 @@ func (f field) loadFile(c *Config, ps *problems, given bool) bool {
 // process has envconfig read one field. A struct of its own for each is needed
 // because envconfig stops at the first mistake.
 func (f field) process(given bool) error {
+	if given && f.value.CanInt() && f.value.Type() != reflect.TypeFor[time.Duration]() {
+		// envconfig would take a leading zero for octal.
+		n, err := strconv.ParseInt(os.Getenv(f.name), 10, f.value.Type().Bits())
+		f.value.SetInt(n)
+		return err
+	}
 	tag := f.tag
 	if !given {
 		// Set but empty counts as not set, which envconfig sees otherwise. No

@@ -199,6 +199,13 @@ func TestMistakes(t *testing.T) {
 			vars: map[string]string{"KAFKA_REPLICATION_FACTOR": "three"},
 			want: []string{`KAFKA_REPLICATION_FACTOR: "three" is not a whole number`},
 		},
+		"whole numbers are written in decimal": {
+			vars: map[string]string{"LEVER_BURST": "0x10", "LEVER_CONCURRENCY": "1_0", "KAFKA_PARTITIONS": "99999999999"},
+			want: []string{
+				`LEVER_BURST: "0x10" is not a whole number; use 1 to 10000`, `LEVER_CONCURRENCY: "1_0" is not a whole number`,
+				`KAFKA_PARTITIONS: "99999999999" is not a whole number; use 1 to 10000`,
+			},
+		},
 		"the guard is a percentage": {
 			vars: map[string]string{"LEVER_DELETE_GUARD": "0.1"},
 			want: []string{`LEVER_DELETE_GUARD: "0.1" is not a share; use a percentage from 0% to 100%`},
@@ -435,6 +442,17 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%s=%q was taken: %+v", v.Name, value, c.Lever)
 		}
 	})
+}
+
+// A leading zero does not make a number octal: the partitions of a topic cannot be undone.
+func TestNumbersWithALeadingZeroAreDecimal(t *testing.T) {
+	c, err := load(t, 0, map[string]string{"KAFKA_PARTITIONS": "012", "LEVER_BURST": "08", "KAFKA_REPLICATION_FACTOR": "-01", "POLL_INTERVAL": "010s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Kafka.Partitions != 12 || c.Lever.Burst != 8 || c.Kafka.ReplicationFactor != -1 || c.Lever.PollInterval != 10*time.Second {
+		t.Errorf("%d partitions, burst %d, %d replicas, %v", c.Kafka.Partitions, c.Lever.Burst, c.Kafka.ReplicationFactor, c.Lever.PollInterval)
+	}
 }
 
 func TestStartDates(t *testing.T) {
