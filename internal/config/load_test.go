@@ -300,6 +300,10 @@ func TestMistakes(t *testing.T) {
 			vars: map[string]string{"SCHEMA_REGISTRY_URL": "https://user:hunter2@host", "KAFKA_BROKERS": "user:hunter2@host:9092", "LEVER_API_URL": "https://user:hunter2@%zz"},
 			want: []string{"LEVER_API_URL: is not a URL", "KAFKA_BROKERS: must not hold", "SCHEMA_REGISTRY_URL: must not hold"},
 		},
+		"a URL with a space in it": {
+			vars: map[string]string{"LEVER_API_URL": "https://api.lever.co/v1 ", "SCHEMA_REGISTRY_URL": "https://host/a b"},
+			want: []string{"LEVER_API_URL: must not hold spaces", "SCHEMA_REGISTRY_URL: must not hold spaces"},
+		},
 		"a password in a URL without a scheme is not repeated": {
 			vars: map[string]string{"SCHEMA_REGISTRY_URL": "user:hunter2@host:8081", "LEVER_API_URL": "hunter2", "LEVER_OAUTH_TOKEN_URL": "hunter2:x"},
 			want: []string{"LEVER_OAUTH_TOKEN_URL: is not an http or https URL", "LEVER_API_URL: is not an http or https URL", "SCHEMA_REGISTRY_URL: is not an http or https URL"},

@@ -30,6 +30,8 @@ func (u *URL) Set(value string) error {
 		return errors.New("must not hold a user name or password; they have variables of their own")
 	case (parsed.Scheme != "http" && parsed.Scheme != "https") || parsed.Hostname() == "":
 		return errors.New("is not an http or https URL; use something like https://host:port/path")
+	case strings.Contains(value, " "): // as files of variables leave it at the end; the parser escapes it
+		return errors.New("must not hold spaces, not at its end either")
 	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
 		return errors.New("must end after the path, without ? and #")
 	}
