@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 	"github.com/leverstream/leverstream/internal/mask"
@@ -311,7 +312,8 @@ func (c *Config) checkFiles(need Need, ps *problems) {
 }
 
 // Warnings says what is allowed and probably not meant: credentials that cross a
-// network in clear, and a rate above Lever's own limit. Each names its variable.
+// network in clear, a rate above Lever's own limit, a start in the future. Each names its
+// variable.
 func (c *Config) Warnings() []string {
 	var ws []string
 	if (c.Lever.Token.IsSet() || c.OAuth()) && c.Lever.APIURL.inClear() {
@@ -327,6 +329,9 @@ func (c *Config) Warnings() []string {
 		if c.Lever.Burst > leverBurst {
 			ws = append(ws, fmt.Sprintf("LEVER_BURST is above the %d requests that Lever lets a key send at once: expect waiting", leverBurst))
 		}
+	}
+	if start := c.Lever.StartDate; start.After(time.Now()) {
+		ws = append(ws, "LEVER_START_DATE is in the future: until "+start.String()+" nothing of the CDC tables is replicated")
 	}
 	if c.Lever.HashKey.IsSet() && len(c.Lever.HashFields) == 0 {
 		ws = append(ws, "LEVER_HASH_KEY is set, but LEVER_HASH_FIELDS is not: nothing is hashed")

@@ -404,6 +404,8 @@ func TestWarnings(t *testing.T) {
 		"more than Lever allows":             {map[string]string{"LEVER_RATE": "11"}, "LEVER_RATE"},
 		"a Kafka password in clear":          {map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "u", "KAFKA_SASL_PASSWORD": "p"}, "KAFKA_SASL_MECHANISM"},
 		"a registry password in clear":       {map[string]string{"SCHEMA_REGISTRY_URL": "http://r", "SCHEMA_REGISTRY_USERNAME": "u", "SCHEMA_REGISTRY_PASSWORD": "p"}, "SCHEMA_REGISTRY_URL"},
+		"a start date that is to come":       {map[string]string{"LEVER_START_DATE": "2999-01-01"}, "LEVER_START_DATE"},
+		"none for a start date that was":     {map[string]string{"LEVER_START_DATE": "2024-01-01"}, ""},
 		"not of another host named likewise": {map[string]string{"LEVER_RATE": "11", "LEVER_API_URL": "https://notlever.co"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
