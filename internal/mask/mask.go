@@ -94,6 +94,9 @@ type builder struct {
 // record returns the node of a record. above is what happens to all of it.
 func (b *builder) record(fields []avro.Field, under string, above Action) *node {
 	n := &node{fields: map[string]*node{}, strict: b.strict || above == Hash}
+	if above == Hash { // says more than its fields do: what is unknown under it is left out
+		b.lines = append(b.lines, above.String()+" "+under)
+	}
 	for _, f := range fields {
 		at := under + f.Name
 		act := above
