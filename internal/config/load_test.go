@@ -400,6 +400,7 @@ func TestWarnings(t *testing.T) {
 	}{
 		"none by default":                    {map[string]string{"LEVER_TOKEN": "x"}, ""},
 		"none for a sandbox on loopback":     {map[string]string{"LEVER_TOKEN": "x", "LEVER_API_URL": "http://127.0.0.1:1/v1", "LEVER_RATE": "1000"}, ""},
+		"a token in clear, in capitals":      {map[string]string{"LEVER_TOKEN": "x", "LEVER_API_URL": "HTTP://lever.example/v1"}, "LEVER_API_URL"},
 		"a token in clear":                   {map[string]string{"LEVER_TOKEN": "x", "LEVER_API_URL": "http://lever.example/v1"}, "LEVER_API_URL"},
 		"more than Lever allows":             {map[string]string{"LEVER_RATE": "11"}, "LEVER_RATE"},
 		"a Kafka password in clear":          {map[string]string{"KAFKA_SASL_MECHANISM": "PLAIN", "KAFKA_SASL_USERNAME": "u", "KAFKA_SASL_PASSWORD": "p"}, "KAFKA_SASL_MECHANISM"},
@@ -448,6 +449,17 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("%s=%q was taken: %+v", v.Name, value, c.Lever)
 		}
 	})
+}
+
+// Scheme and host of a URL have no case: https://API.Lever.co is Lever's, and not another account.
+func TestCapitalsInAURLMeanNothing(t *testing.T) {
+	c, err := load(t, 0, map[string]string{"LEVER_API_URL": "HTTPS://API.Lever.co/v1/", "LEVER_OAUTH_CLIENT_ID": "c", "SCHEMA_REGISTRY_URL": "https://Host:8081/A%2Fb/"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if api, tokens, registry := c.Lever.APIURL, c.Lever.OAuthTokenURL, c.Registry.URL; api != "https://api.lever.co/v1" || tokens != "https://auth.lever.co/oauth/token" || registry != "https://host:8081/A%2Fb" {
+		t.Errorf("API %s, tokens %q, registry %s", api, tokens, registry)
+	}
 }
 
 // A leading zero does not make a number octal: the partitions of a topic cannot be undone.

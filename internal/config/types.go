@@ -35,7 +35,8 @@ func (u *URL) Set(value string) error {
 	case parsed.RawQuery != "" || parsed.ForceQuery || parsed.Fragment != "":
 		return errors.New("must end after the path, without ? and #")
 	}
-	*u = URL(strings.TrimRight(value, "/"))
+	parsed.Host = strings.ToLower(parsed.Host) // as the parser does with the scheme
+	*u = URL(strings.TrimRight(parsed.String(), "/"))
 	return nil
 }
 
