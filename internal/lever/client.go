@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
@@ -67,6 +68,7 @@ type Client struct {
 	attempts    int
 	limiter     *limiter
 	counts      *counts
+	lastHeader  atomic.Pointer[http.Header]
 }
 
 // New returns a client. The error says which part of the configuration is unusable.
@@ -154,6 +156,7 @@ func (c *Client) Get(ctx context.Context, r cdc.Request) (cdc.Page, error) {
 			return cdc.Page{}, k.stopped(err)
 		}
 		v := k.judge(a)
+		a.free()
 		c.counts.ended(k.class, v.outcome)
 		switch v.next {
 		case giveBack:

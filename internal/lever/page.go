@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"sync"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 )
@@ -16,17 +17,9 @@ import (
 // The member names are compared exactly, unlike in a struct, where encoding/json
 // would take "Data" for "data".
 func decodePage(body []byte) (cdc.Page, error) {
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	var top any
-	if err := d.Decode(&top); err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return cdc.Page{}, errors.New("is empty or cut off")
-		}
-		return cdc.Page{}, errors.New("is not JSON")
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return cdc.Page{}, errors.New("has something after the JSON")
+	top, err := decode(body)
+	if err != nil {
+		return cdc.Page{}, err
 	}
 	envelope, ok := top.(map[string]any)
 	if !ok {
@@ -63,6 +56,40 @@ func decodePage(body []byte) (cdc.Page, error) {
 	}
 	p.Next = next
 	return p, nil
+}
+
+// decoder reads one JSON text after the other. It is used again and again, because its buffer
+// grows to the size of a page.
+type decoder struct {
+	source bytes.Reader
+	json   *json.Decoder
+}
+
+var decoders = sync.Pool{New: func() any {
+	d := &decoder{}
+	d.json = json.NewDecoder(&d.source)
+	d.json.UseNumber()
+	return d
+}}
+
+// decode decodes a whole JSON text. What it returns shares nothing with the body.
+func decode(body []byte) (top any, err error) {
+	d, _ := decoders.Get().(*decoder)
+	d.source.Reset(body)
+	if err := d.json.Decode(&top); err != nil {
+		// The decoder is of no more use: it returns this error for ever.
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, errors.New("is empty or cut off")
+		}
+		return nil, errors.New("is not JSON")
+	}
+	rest, err := io.ReadAll(io.MultiReader(d.json.Buffered(), &d.source))
+	if err != nil || len(bytes.TrimSpace(rest)) > 0 {
+		return nil, errors.New("has something after the JSON")
+	}
+	d.source.Reset(nil)
+	decoders.Put(d)
+	return top, nil
 }
 
 // nextToken returns the token of the following page, empty if there is none. Some

@@ -1,11 +1,13 @@
 package lever
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/leverstream/leverstream/internal/cdc"
@@ -44,6 +46,8 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	// buffer is that of the body, until free.
+	buffer *bytes.Buffer
 	// err says why there is no usable answer; the other fields above are then unset.
 	err error
 	// authorization is the header that was sent.
@@ -70,21 +74,42 @@ func (c *Client) send(ctx context.Context, k *call) (answer, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.timeout)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.url.String(), nil)
-	if err != nil {
-		return answer{}, k.fail(cdc.ErrRejected, "not sent: the URL cannot be used")
-	}
-	req.Header.Set("Authorization", authorization)
-	req.Header.Set("Accept", "application/json")
-	if c.userAgent != "" {
-		req.Header.Set("User-Agent", c.userAgent)
-	}
+	req := (&http.Request{
+		Method: http.MethodGet, URL: k.url, Host: k.url.Host, Header: c.header(authorization),
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}).WithContext(ctx)
 	a := answer{authorization: authorization, key: c.keys.number(c.credentials.Identity(authorization)), granted: granted}
 	c.counts.sent(k.class, k.endpoint)
 	a.sent = c.clock.Now()
 	a.receive(c.transport.RoundTrip(req)) //nolint:bodyclose // receive closes it
 	a.arrived = c.clock.Now()
 	return a, nil
+}
+
+// header returns the header of a request. It is shared by all with the same credentials: a
+// RoundTripper does not change it.
+func (c *Client) header(authorization string) http.Header {
+	if h := c.lastHeader.Load(); h != nil && (*h).Get("Authorization") == authorization {
+		return *h
+	}
+	h := http.Header{"Authorization": {authorization}, "Accept": {"application/json"}}
+	if c.userAgent != "" {
+		h.Set("User-Agent", c.userAgent)
+	}
+	c.lastHeader.Store(&h)
+	return h
+}
+
+// bodies are buffers of answers, which are needed until they are decoded.
+var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// free says that the answer's body is no longer needed.
+func (a *answer) free() {
+	const keep = 1 << 20 // bytes; larger answers are rare
+	if a.buffer != nil && a.buffer.Cap() <= keep {
+		bodies.Put(a.buffer)
+	}
+	a.buffer, a.body = nil, nil
 }
 
 // receive reads the response. Decoding waits until the slot is free again.
@@ -98,7 +123,10 @@ func (a *answer) receive(resp *http.Response, err error) {
 	if resp.StatusCode == http.StatusOK {
 		limit = maxBody
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	a.buffer, _ = bodies.Get().(*bytes.Buffer)
+	a.buffer.Reset()
+	_, err = a.buffer.ReadFrom(io.LimitReader(resp.Body, limit+1))
+	body := a.buffer.Bytes()
 	switch {
 	case err != nil:
 		a.err = err
