@@ -136,6 +136,8 @@ func TestMistakesWithBookmarksAreExplained(t *testing.T) {
 	}{
 		{[]string{"bookmarks", "get", "nope"}, "the tables are"},
 		{[]string{"bookmarks", "set", "stages", "--section", "ful", "{}"}, "the sections are"},
+		{[]string{"bookmarks", "set", "stages", "--section", "incarnation", "null"}, "the sections are"},
+		{[]string{"bookmarks", "set", "stages", "--section", "pausedd", "null"}, "the sections are"},
 		{[]string{"bookmarks", "reset"}, "--all"},
 		{[]string{"bookmarks", "import", "/does/not/exist"}, "no such file"},
 	} {

@@ -94,10 +94,8 @@ func Set(table, section string, value []byte) (Edit, error) {
 		if !json.Valid(value) {
 			return nil, fmt.Errorf("the value of section %q is no JSON", section)
 		}
-		if string(value) != "null" {
-			if err := extractor.CheckSection(section, value); err != nil {
-				return nil, err
-			}
+		if err := extractor.CheckSection(section, value); err != nil {
+			return nil, err
 		}
 		return func(entries map[string]publish.Entry) (map[string]*offsets.Bookmark, error) {
 			if err := entries[table].Err; err != nil {

@@ -61,6 +61,8 @@ func TestSetRefusesWhatNobodyWouldRead(t *testing.T) {
 		{"stages", "full", `{"at":"x"}`, "cannot unmarshal"},
 		{"stages", "full", `{`, "no JSON"},
 		{"stages", "children.notes", `{}`, "there is no section"},
+		{"stages", "pausedd", `null`, "there is no section"},
+		{"stages", "incarnation", `null`, "there is no section"},
 		{"stages", "", `{"lsn":1}`, "has no version"},
 		{"stages", "", `{"version":1,"snapshott":{}}`, "there is no section"},
 	} {
