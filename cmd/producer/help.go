@@ -2,6 +2,8 @@ package main
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -17,6 +19,33 @@ func newConfigHelp() *cobra.Command {
 		Short: "The environment variables that configure the program",
 		Long:  "The program is configured by environment variables. Every secret can be given in a\nfile, by the variable's name with _FILE.\n\n" + config.Help(),
 	}
+}
+
+// checkBuiltIn has cobra's own commands, help and completion, refuse arguments that mean
+// nothing, as all others do.
+func checkBuiltIn(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		switch cmd.Name() {
+		case "help":
+			cmd.Args = namesCommand
+		case "completion":
+			cmd.Args, cmd.RunE = usageArgs(cobra.NoArgs), func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+			for _, shell := range cmd.Commands() {
+				shell.Args = usageArgs(cobra.NoArgs)
+			}
+		}
+	}
+}
+
+// namesCommand wants the name of a command, or nothing.
+func namesCommand(help *cobra.Command, args []string) error {
+	found, rest, err := help.Root().Find(args)
+	if err != nil || len(rest) > 0 {
+		return usageError{fmt.Errorf("there is no command %q; see %q", strings.Join(args, " "), found.CommandPath()+" --help")}
+	}
+	return nil
 }
 
 func newHealthcheck() *cobra.Command {

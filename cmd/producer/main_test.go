@@ -141,6 +141,10 @@ func TestWrongUseIsExplained(t *testing.T) {
 		says []string
 	}{
 		{"an unknown command", []string{"frobnicate"}, nil, []string{"unknown command", "producer --help"}},
+		{"help for an unknown command", []string{"help", "frobnicate"}, nil, []string{"no command", "frobnicate"}},
+		{"help for an unknown command of a command", []string{"help", "bookmarks", "frobnicate"}, nil, []string{"no command", "bookmarks frobnicate"}},
+		{"completion for an unknown shell", []string{"completion", "frobnicate"}, nil, []string{"unknown command", "completion --help"}},
+		{"completion with an argument", []string{"completion", "bash", "x"}, nil, []string{"unknown command", "completion bash --help"}},
 		{"an unknown flag", []string{"run", "--onc"}, nil, []string{"unknown flag", "run --help"}},
 		{"no configuration", []string{"run"}, nil, []string{"LEVER_TOKEN", "KAFKA_BROKERS", "SCHEMA_REGISTRY_URL"}},
 		{
@@ -181,6 +185,9 @@ func TestPrintingCommands(t *testing.T) {
 		{[]string{"schemas", "print", "--key", "sources"}, `"name":"Key".*"name":"text"`},
 		{[]string{"help", "config"}, `LEVER_TOKEN\[_FILE\]`},
 		{[]string{"help", "run"}, `--take-over`},
+		{[]string{"help", "bookmarks", "set"}, `--section`},
+		{[]string{"help"}, `Available Commands`},
+		{[]string{"completion"}, `completion \[command\]`},
 	} {
 		p := start(t, nil, test.args...)
 		p.says(test.says)
