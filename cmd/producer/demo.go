@@ -35,7 +35,7 @@ the end, unless --data-dir names one to keep.`,
 			if err := notNegative(o); err != nil {
 				return err
 			}
-			c, err := config.Load(extractor.Tables(), 0)
+			c, err := config.Load(extractor.Tables(), config.NeedHTTP)
 			if err != nil {
 				return err
 			}

@@ -156,6 +156,7 @@ func TestWrongUseIsExplained(t *testing.T) {
 		{"an unknown table", []string{"schemas", "print", "nope"}, nil, []string{"no table", "opportunities"}},
 		{"a bad start", []string{"tail", "stages", "--from", "yesterday"}, nil, []string{"--from", "beginning"}},
 		{"a negative account", []string{"demo", "--opportunities", "-1"}, nil, []string{"--opportunities"}},
+		{"a demo that a network could steer", []string{"demo"}, map[string]string{"HTTP_ADDR": "0.0.0.0:0"}, []string{"ADMIN_TOKEN", "127.0.0.1"}},
 		{"a rate that is no number", []string{"sandbox", "--rate", "NaN"}, nil, []string{"--rate"}},
 		{"a bad fault", []string{"sandbox", "--fail", "users=500"}, nil, []string{"--fail", "/opportunities/:id/offers"}},
 	} {

@@ -119,7 +119,7 @@ func (c *Config) check(tables []cdc.Table, need Need, ps *problems) {
 	c.checkSASL(ps)
 	c.checkMasks(tables, ps)
 	c.checkCredentials(need, ps)
-	if need&NeedLever != 0 {
+	if need&(NeedLever|NeedHTTP) != 0 {
 		c.checkAdmin(ps)
 	}
 	if c.Registry.Username == "" && c.Registry.Password.IsSet() {
@@ -289,6 +289,8 @@ func (c *Config) checkFiles(need Need, ps *problems) {
 		secret("LEVER_TOKEN", c.Lever.Token)
 		secret("LEVER_OAUTH_CLIENT_SECRET", c.Lever.OAuthClientSecret)
 		secret("LEVER_OAUTH_REFRESH_TOKEN", c.Lever.OAuthRefreshToken)
+	}
+	if need&(NeedLever|NeedHTTP) != 0 {
 		secret("ADMIN_TOKEN", c.Program.AdminToken)
 	}
 	if need&NeedKafka != 0 {

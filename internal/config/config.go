@@ -18,6 +18,8 @@ const (
 	NeedKafka
 	// NeedRegistry is for commands that connect to a schema registry.
 	NeedRegistry
+	// NeedHTTP is for commands that serve HTTP_ADDR and do not read from a real Lever.
+	NeedHTTP
 )
 
 // Config is the configuration. The tags of a field are its variable's name
