@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,6 +47,7 @@ the end, unless --data-dir names one to keep.`,
 				}
 				defer func() { err = errors.Join(err, os.RemoveAll(dataDir)) }()
 			}
+			signal.Ignore(syscall.SIGPIPE) // it would end the program (demo | head) before it has tidied up
 			return demo(cmd.Context(), c, o, dataDir, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
@@ -65,6 +68,8 @@ func demo(ctx context.Context, c *config.Config, o sandbox.Options, dataDir stri
 	}
 	c.Program.StateDir = filepath.Join(dataDir, "state") // never that of a real account
 	log := newLogger(c.Program, errOut)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 
 	l, err := sameAddr(ctx, filepath.Join(dataDir, "lever.addr"))
 	if err != nil {
@@ -85,7 +90,7 @@ func demo(ctx context.Context, c *config.Config, o sandbox.Options, dataDir stri
 	}
 	defer func() { err = errors.Join(err, cluster.Close()) }()
 
-	screen := newScreen(out)
+	screen := newScreen(out, stop)
 	screen.printf("simulated Lever:  %s  (%d opportunities, %g changes a minute)\n", c.Lever.APIURL, o.Opportunities, o.ChangesPerMinute)
 	screen.printf("Kafka broker:     %s  (topics %s.<table>)\n", cluster.Brokers[0], c.Kafka.TopicPrefix)
 	screen.printf("schema registry:  %s\n", cluster.RegistryURL)

@@ -206,6 +206,33 @@ func TestTheDemoShowsEventsAndStopsInGoodOrder(t *testing.T) {
 	p.says(`(?m)^opportunities +\d+ +\d+ +\d+ +\d+`)
 }
 
+// A pipe that nobody reads any more (demo | head) ends it as Ctrl-C does.
+func TestTheDemoIntoAClosedPipeLeavesNothingBehind(t *testing.T) {
+	temporary := t.TempDir()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "demo", "--opportunities", "5")
+	cmd.Env = []string{"PRODUCER_TEST_RUN=1", "HOME=" + t.TempDir(), "TMPDIR=" + temporary, "HTTP_ADDR=off"}
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pipe.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := pipe.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	left, err := os.ReadDir(temporary)
+	if err != nil || len(left) > 0 {
+		t.Errorf("%v, and it left %v", err, left)
+	}
+}
+
 // What is set for a real account, registry or cluster is not the demo's: least of all a
 // refresh token, which is used up by whoever sends it. What --data-dir keeps is gone on from.
 func TestTheDemoUsesNothingOfARealAccountAndGoesOnFromItsData(t *testing.T) {

@@ -27,8 +27,10 @@ const (
 // written to it while there is one.
 type lines struct {
 	out io.Writer
-	mu  sync.Mutex
-	bar *mpb.Progress
+	// broken is told when out cannot be written to any more. Optional.
+	broken func()
+	mu     sync.Mutex
+	bar    *mpb.Progress
 }
 
 // Write writes whole lines above the bar.
@@ -40,7 +42,11 @@ func (l *lines) Write(b []byte) (int, error) {
 			return n, nil
 		}
 	}
-	return l.out.Write(b)
+	n, err := l.out.Write(b)
+	if err != nil && l.broken != nil {
+		l.broken()
+	}
+	return n, err
 }
 
 // open shows an empty bar. What follows it is text.

@@ -28,8 +28,9 @@ type screen struct {
 	counts map[string]map[string]int // by table, then op
 }
 
-func newScreen(out io.Writer) *screen {
-	return &screen{out: &lines{out: out}, counts: map[string]map[string]int{}}
+// newScreen returns a screen that says when nobody looks at it any more.
+func newScreen(out io.Writer, closed func()) *screen {
+	return &screen{out: &lines{out: out, broken: closed}, counts: map[string]map[string]int{}}
 }
 
 func (s *screen) printf(format string, args ...any) {
