@@ -36,7 +36,7 @@ type Line struct {
 
 // List returns a line for each bookmark, in the order of the catalogue, others last.
 func List(entries map[string]publish.Entry) []Line {
-	var out []Line
+	out := []Line{} // an empty list for programs, too
 	for _, table := range inOrder(maps.Keys(entries)) {
 		e := entries[table]
 		l := Line{Table: table, Snapshot: "not begun", LSN: e.Bookmark.LSN, Sections: slices.Sorted(maps.Keys(e.Bookmark.Sections))}

@@ -1,6 +1,7 @@
 package bookmarks
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
@@ -69,6 +70,12 @@ func TestSetRefusesWhatNobodyWouldRead(t *testing.T) {
 		if _, err := Set(test.table, test.section, []byte(test.value)); err == nil || !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%+v: got %v", test, err)
 		}
+	}
+}
+
+func TestAnEmptyListIsAList(t *testing.T) {
+	if text, err := json.Marshal(List(nil)); err != nil || string(text) != "[]" {
+		t.Errorf("%s, %v", text, err)
 	}
 }
 
