@@ -350,8 +350,10 @@ func TestWhatIsMaskedLeavesLeverNoMore(t *testing.T) {
 
 func TestTailShowsWhatWasAskedFor(t *testing.T) {
 	s := newStation(t, sandbox.Options{Opportunities: 10})
-	if out := s.does(exitFailed, "tail", "opportunities"); !strings.Contains(out, "KAFKA_TOPIC_PREFIX") {
-		t.Errorf("a topic that is not there: %s", out)
+	for _, from := range []string{"beginning", "now", "1h"} {
+		if out := s.does(exitFailed, "tail", "opportunities", "--from", from); !strings.Contains(out, "KAFKA_TOPIC_PREFIX") {
+			t.Errorf("a topic that is not there: %s", out)
+		}
 	}
 	s.does(exitDone, "run", "--once")
 	lines := func(args ...string) []string {

@@ -80,7 +80,7 @@ func (t *Topic) list(list func(*kadm.Client) (kadm.ListedOffsets, error)) error 
 		err = listed.Error()
 	}
 	if err != nil {
-		return fmt.Errorf("find a place in topic %s: %w", t.Name, err)
+		return t.unknown("find a place in topic", err)
 	}
 	t.Offsets = map[int32]int64{}
 	listed.Each(func(o kadm.ListedOffset) { t.Offsets[o.Partition] = o.Offset })
@@ -144,11 +144,8 @@ func (t *Topic) unread(ctx context.Context, adm *kadm.Client) (map[int32]int64, 
 	if err == nil {
 		err = starts.Error()
 	}
-	if errors.Is(err, kerr.UnknownTopicOrPartition) {
-		return nil, fmt.Errorf("there is no topic %s (check KAFKA_TOPIC_PREFIX and KAFKA_BROKERS; a producer creates it when it starts): %w", t.Name, err)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("find topic %s: %w", t.Name, err)
+		return nil, t.unknown("find topic", err)
 	}
 	ends, err := adm.ListCommittedOffsets(ctx, t.Name)
 	if err == nil {
@@ -171,6 +168,14 @@ func (t *Topic) unread(ctx context.Context, adm *kadm.Client) (map[int32]int64, 
 		}
 	}
 	return todo, nil
+}
+
+// unknown says what was being done and, if there is no such topic, what to look at.
+func (t *Topic) unknown(what string, err error) error {
+	if errors.Is(err, kerr.UnknownTopicOrPartition) {
+		return fmt.Errorf("there is no topic %s (check KAFKA_TOPIC_PREFIX and KAFKA_BROKERS; a producer creates it when it starts): %w", t.Name, err)
+	}
+	return fmt.Errorf("%s %s: %w", what, t.Name, err)
 }
 
 func (t *Topic) decode(ctx context.Context, r *kgo.Record) (Event, error) {
