@@ -158,6 +158,8 @@ func TestWrongUseIsExplained(t *testing.T) {
 		{"a negative account", []string{"demo", "--opportunities", "-1"}, nil, []string{"--opportunities"}},
 		{"a demo that a network could steer", []string{"demo"}, map[string]string{"HTTP_ADDR": "0.0.0.0:0"}, []string{"ADMIN_TOKEN", "127.0.0.1"}},
 		{"a rate that is no number", []string{"sandbox", "--rate", "NaN"}, nil, []string{"--rate"}},
+		{"a share that is no number", []string{"sandbox", "--error-rate", "NaN"}, nil, []string{"--error-rate"}},
+		{"changes without end", []string{"demo", "--changes-per-minute", "inf"}, nil, []string{"--changes-per-minute", "infinite"}},
 		{"a bad fault", []string{"sandbox", "--fail", "users=500"}, nil, []string{"--fail", "/opportunities/:id/offers"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/http"
 	"strings"
@@ -36,7 +37,7 @@ Faults can be asked for: --error-rate answers a share of the requests badly at r
 			if err != nil {
 				return err
 			}
-			if o.Faults.Status = status; o.Faults.ErrorRate < 0 || o.Faults.ErrorRate > 1 {
+			if o.Faults.Status = status; !(o.Faults.ErrorRate >= 0 && o.Faults.ErrorRate <= 1) { // so that NaN fails, too
 				return usageError{errors.New("--error-rate is a share from 0 to 1")}
 			}
 			if err := notNegative(o); err != nil {
@@ -68,8 +69,8 @@ Faults can be asked for: --error-rate answers a share of the requests badly at r
 // notNegative checks the numbers of an account, which may also be no numbers.
 func notNegative(o sandbox.Options) error {
 	for _, n := range []float64{float64(o.Opportunities), o.Rate, o.Latency.Seconds(), o.ChangesPerMinute} {
-		if !(n >= 0) { // n < 0 would let NaN pass
-			return usageError{errors.New("--opportunities, --rate, --latency and --changes-per-minute must be numbers that are not negative")}
+		if !(n >= 0 && n <= math.MaxFloat64) { // n < 0 would let NaN pass
+			return usageError{errors.New("--opportunities, --rate, --latency and --changes-per-minute must be numbers that are neither negative nor infinite")}
 		}
 	}
 	return nil
