@@ -420,10 +420,12 @@ func TestShellsComplete(t *testing.T) {
 			t.Errorf("%s: nothing", shell)
 		}
 	}
-	p := start(t, nil, "__complete", "tail", "")
-	p.exits(exitDone)
-	if !strings.Contains(p.out.String(), "opportunity_offers") {
-		t.Error(p.out.String())
+	for _, args := range [][]string{{"tail"}, {"schemas", "print"}, {"schemas", "check"}, {"bookmarks", "get"}} {
+		p := start(t, nil, append(append([]string{"__complete"}, args...), "")...)
+		p.exits(exitDone)
+		if !strings.Contains(p.out.String(), "opportunity_offers") {
+			t.Error(args, p.out.String())
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ as they are registered under <topic>-value: one JSON text per line. With --key i
 prints those of the keys (<topic>-key); there are none with EVENT_KEY=string.`,
 		Example: `  producer schemas print opportunities
   EVENT_FORMAT=flat producer schemas print --key postings`,
+		ValidArgsFunction: completeTables(0),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := config.Load(extractor.Tables(), 0)
 			if err != nil {
