@@ -113,6 +113,18 @@ func TestWhatIsWrongIsNamedWithAFix(t *testing.T) {
 			status: Failed, check: "confidential rows", says: "may not see confidential rows",
 		},
 		{name: "a Lever that is down", o: sandbox.Options{Faults: sandbox.Faults{Down: true}}, status: Failed, check: "API", says: "503", fix: "LEVER_API_URL"},
+		{
+			name: "a Lever that is not there", spoil: func(t *testing.T, _ *world) {
+				t.Helper()
+				t.Setenv("LEVER_API_URL", strings.TrimSuffix(os.Getenv("LEVER_API_URL"), "/v1"))
+			}, status: Failed, check: "API", says: "404", fix: "LEVER_API_URL",
+		},
+		{
+			name: "a Lever that is not there, without confidential rows", env: map[string]string{"LEVER_CONFIDENTIAL": "exclude"}, spoil: func(t *testing.T, _ *world) {
+				t.Helper()
+				t.Setenv("LEVER_API_URL", strings.TrimSuffix(os.Getenv("LEVER_API_URL"), "/v1"))
+			}, status: Failed, check: "API", says: "404", fix: "LEVER_API_URL",
+		},
 		{name: "a key that others use", o: sandbox.Options{Rate: 5, Burst: 2}, status: Warning, check: "rate limit", says: "429", fix: "LEVER_RATE"},
 		{name: "no broker", env: map[string]string{"KAFKA_BROKERS": "127.0.0.1:1"}, status: Failed, check: "brokers", says: "127.0.0.1:1", fix: "KAFKA_BROKERS"},
 		{

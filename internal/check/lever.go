@@ -35,6 +35,9 @@ func checkLever(ctx context.Context, r *report, c *config.Config, version string
 	case errors.Is(err, cdc.ErrUnavailable):
 		r.add(Failed, "API", err.Error(), "check LEVER_API_URL, proxies and Lever's status page")
 		return
+	case errors.Is(err, cdc.ErrNotFound):
+		r.add(Failed, "API", err.Error(), "check LEVER_API_URL, which is the root of the API, such as https://api.lever.co/v1")
+		return
 	case err != nil && access == nil:
 		r.add(Failed, "confidential rows", err.Error(), "")
 		return
@@ -63,18 +66,24 @@ func checkLever(ctx context.Context, r *report, c *config.Config, version string
 
 // unusable returns the error of an endpoint that speaks of all of them.
 func unusable(access []extractor.Access) error {
-	failed := 0
+	failed, missing, asked := 0, 0, 0
 	var last error
 	for _, a := range access {
-		if errors.Is(a.Err, cdc.ErrUnauthorized) {
-			return a.Err
+		if a.Asked {
+			asked++
 		}
-		if errors.Is(a.Err, cdc.ErrUnavailable) {
+		switch {
+		case errors.Is(a.Err, cdc.ErrUnauthorized):
+			return a.Err
+		case errors.Is(a.Err, cdc.ErrUnavailable):
 			failed++
+			last = a.Err
+		case errors.Is(a.Err, cdc.ErrNotFound):
+			missing++
 			last = a.Err
 		}
 	}
-	if failed > 0 && failed == len(access) {
+	if failed > 0 && failed == len(access) || missing > 0 && missing == asked {
 		return last
 	}
 	return nil
