@@ -52,12 +52,17 @@ const (
 
 // A report collects results and hands each on as it comes.
 type report struct {
+	// stopped returns an error when the whole run was stopped.
+	stopped func() error
 	system  string
 	results []Result
 	show    func(Result)
 }
 
 func (r *report) add(s Status, name, text, fix string) {
+	if r.stopped() != nil {
+		return // what was cut off says nothing
+	}
 	one := Result{System: r.system, Check: name, Status: s, Text: text, Fix: fix}
 	r.results = append(r.results, one)
 	r.show(one)
@@ -71,7 +76,7 @@ func (r *report) okf(name, format string, args ...any) {
 // comes. Version is the program's.
 func Run(ctx context.Context, c *config.Config, version string, show func(Result)) []Result {
 	log := slog.New(slog.DiscardHandler) // what a check finds is its result
-	r := &report{show: show}
+	r := &report{stopped: ctx.Err, show: show}
 	r.system = "configuration"
 	for _, w := range c.Warnings() {
 		r.add(Warning, "variables", w, "")
