@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -195,6 +196,23 @@ func TestPrintingCommands(t *testing.T) {
 		p := start(t, nil, test.args...)
 		p.says(test.says)
 		p.exits(exitDone)
+	}
+}
+
+func TestAFullDiskUnderTheOutputIsAFailure(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = full.Close() })
+	_, env := world(t, sandbox.Options{Opportunities: 5})
+	for k, v := range env {
+		t.Setenv(k, v)
+	}
+	for _, args := range [][]string{{"schemas", "print"}, {"tables"}, {"plan"}, {"plan", "--json"}} {
+		if code := run(t.Context(), args, full, io.Discard); code != exitFailed {
+			t.Errorf("%v: exit %d", args, code)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,15 +60,18 @@ only on the number of opportunities.`,
 				out.SetIndent("", "  ")
 				return out.Encode(plan)
 			}
-			return printPlan(cmd.OutOrStdout(), plan, c.Lever.PollInterval, c.Lever.RefreshInterval)
+			_, err = io.WriteString(cmd.OutOrStdout(), planText(plan, c.Lever.PollInterval, c.Lever.RefreshInterval))
+			return err
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-func printPlan(out io.Writer, p extractor.Plan, poll, refresh time.Duration) error {
-	const line = "%-45s %9s %9s %10s %9s\n"
+// planText is the plan for people.
+func planText(p extractor.Plan, poll, refresh time.Duration) string {
+	const line = "%-48s %9s %9s %10s %9s\n"
+	out := &strings.Builder{}
 	fmt.Fprintf(out, line, "TABLE", "ROWS", "±", "REQUESTS", "TIME")
 	for _, t := range p.Tables {
 		if t.Problem != "" {
@@ -96,7 +100,7 @@ Following it takes %.1f%% of the rate while nothing changes:
 		fmt.Fprintln(out, "  no sweep (SWEEP_INTERVAL=0): what changes without a trace is not found")
 	}
 	fmt.Fprintf(out, "Each changed opportunity takes %d more. This plan took %d requests.\n", p.ChangeRequests, p.Asked)
-	return nil
+	return out.String()
 }
 
 // hours is a time for people.

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http/httptest"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/leverstream/leverstream/extractor"
 	"github.com/leverstream/leverstream/internal/sandbox"
@@ -37,6 +39,12 @@ func TestPlanPrintsWhatAFirstLoadCosts(t *testing.T) {
 	out.Reset()
 	if code := run(t.Context(), []string{"plan"}, &out, &errOut); code != exitDone {
 		t.Fatalf("exit %d: %s", code, errOut.String())
+	}
+	columns := regexp.MustCompile(`(?m)^\S+ \(with \S+\) +\d+ +\d+`)
+	for _, line := range columns.FindAllString(out.String(), -1) {
+		if n := utf8.RuneCountInString(line); n != 68 {
+			t.Errorf("the columns are not below their heads: %q", line)
+		}
 	}
 	for _, want := range []string{"candidate_offers (with opportunity_offers)", "403 Forbidden", "first load at 1000 requests a second", "within 24.0 h", "6 every 10s", "takes 3 more"} {
 		if !strings.Contains(out.String(), want) {

@@ -53,8 +53,11 @@ prints those of the keys (<topic>-key); there are none with EVENT_KEY=string.`,
 				if key {
 					text = codec.KeySchema()
 				}
-				if text != "" {
-					fmt.Fprintln(cmd.OutOrStdout(), text)
+				if text == "" {
+					continue
+				}
+				if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil {
+					return err
 				}
 			}
 			return nil
