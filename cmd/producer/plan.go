@@ -25,11 +25,11 @@ func newPlan() *cobra.Command {
 of a first load for each selected table, at the configured LEVER_RATE, and what
 following the account costs then.
 
-It is exact for an account of up to a hundred opportunities and for lists of up to
-2,000 rows; "≥" says that a list is longer. The number of opportunities of a larger
-account is estimated from random samples of its past, that of their children from
-sixteen of them; ± is two standard errors. Requests of the first load depend almost
-only on the number of opportunities.`,
+It is exact for up to a hundred opportunities and for lists of up to 2,000 rows; "≥"
+says that a list is longer. The number of opportunities of a larger account is
+estimated from random samples of its past, and that of their children, in every
+account, from sixteen of them; ± is two standard errors. Requests of the first load
+depend almost only on the number of opportunities.`,
 		Example: "  producer plan\n  LEVER_RATE=5 producer plan --json",
 		Args:    usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
