@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -141,8 +142,12 @@ func sameAddr(ctx context.Context, file string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(l.Addr().String()), 0o600)); err != nil {
-		return nil, errors.Join(err, l.Close())
+	err = os.MkdirAll(filepath.Dir(file), 0o700)
+	if err == nil {
+		err = os.WriteFile(file, []byte(l.Addr().String()), 0o600)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--data-dir: %w; choose a directory that can be written to", err), l.Close())
 	}
 	return l, nil
 }

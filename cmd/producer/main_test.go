@@ -253,6 +253,18 @@ func TestTheDemoIntoAClosedPipeLeavesNothingBehind(t *testing.T) {
 	}
 }
 
+func TestTheDemoSaysWhichDirectoryCannotBeUsed(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := start(t, nil, "demo", "--data-dir", file)
+	p.exits(exitFailed)
+	if out := p.out.String(); !strings.Contains(out, "--data-dir") || strings.Count(out, "not a directory") != 1 {
+		t.Error(out)
+	}
+}
+
 // What is set for a real account, registry or cluster is not the demo's: least of all a
 // refresh token, which is used up by whoever sends it. What --data-dir keeps is gone on from.
 func TestTheDemoUsesNothingOfARealAccountAndGoesOnFromItsData(t *testing.T) {
