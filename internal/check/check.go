@@ -46,6 +46,8 @@ const (
 const (
 	// leverAttempts is how often a request to Lever is sent: somebody waits.
 	leverAttempts = 2
+	// leverRequests is more than the endpoints that there are.
+	leverRequests = 30
 	// patience bounds the checks of one system.
 	patience = 30 * time.Second
 )
@@ -90,7 +92,11 @@ func Run(ctx context.Context, c *config.Config, version string, show func(Result
 		{systemRegistry, func(ctx context.Context) { checkRegistry(ctx, r, c, log) }},
 		{systemState, func(context.Context) { checkState(r, c) }},
 	} {
-		limited, cancel := context.WithTimeout(ctx, patience)
+		enough := patience
+		if part.system == systemLever { // its requests wait for LEVER_RATE
+			enough += time.Duration(float64(leverRequests) / c.Lever.Rate * float64(time.Second))
+		}
+		limited, cancel := context.WithTimeout(ctx, enough)
 		r.system = part.system
 		part.check(limited)
 		cancel()
