@@ -170,7 +170,8 @@ func (r *repairer) do(ctx context.Context, method, path string, body []byte, int
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	client := &http.Client{Timeout: 30 * time.Second}
+	// A proxy from the environment is meant for Lever, and would see the token.
+	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {
 		return fmt.Errorf("repair: ask the producer at HTTP_ADDR=%s: %w", r.addr, err)

@@ -64,8 +64,13 @@ func TestVerifyTellsALossFromALagAndHasItRepaired(t *testing.T) {
 	producer.signal(syscall.SIGTERM)
 	producer.exits(exitDone)
 
-	// An edit without a trace is lost to a producer that does not sweep.
-	s.env["HTTP_ADDR"], s.env["ADMIN_TOKEN"] = freePort(t), "admin-secret"
+	// An edit without a trace is lost to a producer that does not sweep. Its token is for
+	// nobody else, least of all a proxy.
+	_, port, err := net.SplitHostPort(freePort(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.env["HTTP_ADDR"], s.env["ADMIN_TOKEN"], s.env["HTTP_PROXY"] = "0.0.0.0:"+port, "admin-secret", "http://127.0.0.1:1"
 	producer = start(t, s.env, "run")
 	producer.says("owner of the account")
 	id := ""
