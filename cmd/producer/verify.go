@@ -42,8 +42,10 @@ lag and is only counted. What is left is one of
   unattended  no producer replicates the account, so nothing can arrive
   loss        a producer runs, and the row did not arrive
 
-A change that moves no updatedAt is found by the sweep, within SWEEP_INTERVAL, and
-is a loss for verify until then.
+What the producer finds later than --wait is a loss for verify until then: a change
+of a reference table or requisition, within REFRESH_INTERVAL, and one that moves no
+updatedAt, by the sweep within SWEEP_INTERVAL. A --wait longer than REFRESH_INTERVAL
+tells the first from a real loss.
 
 A complete comparison reads all of Lever, as a first load does ("LEVER_RATE" is
 shared with the producer: give verify a part of it). --sample N takes N rows of
