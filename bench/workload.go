@@ -73,7 +73,7 @@ func (w *workload) run(ctx context.Context, n int) (f figure, err error) {
 	w.url = "http://" + l.Addr().String() + "/v1"
 
 	began := time.Now()
-	p, err := w.start(ctx, 10_000, "run", "--once")
+	p, err := w.start(ctx, 1_000_000, "run", "--once")
 	if err != nil {
 		return f, err
 	}

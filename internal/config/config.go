@@ -69,9 +69,9 @@ type Lever struct {
 	// Candidates is "derived".
 	Candidates string `envconfig:"LEVER_CANDIDATES" default:"derived" oneof:"derived native" desc:"how candidate_* tables are read: derived (from the opportunities, without extra requests) or native (from Lever's deprecated /candidates endpoints)"`
 	// Rate is in requests per second.
-	Rate float64 `envconfig:"LEVER_RATE" default:"10" min:"0.01" max:"10000" desc:"requests per second for this key"`
+	Rate float64 `envconfig:"LEVER_RATE" default:"10" min:"0.01" max:"1000000" desc:"requests per second for this key"`
 	// Burst is how many requests may be sent at once after a pause.
-	Burst int `envconfig:"LEVER_BURST" default:"10" min:"1" max:"10000" desc:"requests that may be sent at once after a pause (Lever's bucket holds 20); the bucket starts empty"`
+	Burst int `envconfig:"LEVER_BURST" default:"10" min:"1" max:"1000000" desc:"requests that may be sent at once after a pause (Lever's bucket holds 20); the bucket starts empty"`
 	// Concurrency is the most requests in flight.
 	Concurrency int `envconfig:"LEVER_CONCURRENCY" default:"16" min:"1" max:"1000" desc:"most requests in flight"`
 	// PollInterval is the time between the starts of two increments.

@@ -174,8 +174,8 @@ func TestMistakes(t *testing.T) {
 				"POLL_INTERVAL": "10", "LEVER_RATE": "fast", "LEVER_BURST": "1.5", "SCHEMA_REGISTRY_REGISTER": "maybe", "EVENT_KEY": "json",
 			},
 			want: []string{
-				`LEVER_RATE: "fast" is not a number; use 0.01 to 10000`,
-				`LEVER_BURST: "1.5" is not a whole number; use 1 to 10000`,
+				`LEVER_RATE: "fast" is not a number; use 0.01 to 1000000`,
+				`LEVER_BURST: "1.5" is not a whole number; use 1 to 1000000`,
 				`POLL_INTERVAL: "10" is not a duration; use a number with a unit, such as 10s`,
 				`SCHEMA_REGISTRY_REGISTER: "maybe" is neither true nor false`,
 				`EVENT_KEY: "json" is not known; use avro or string`,
@@ -187,7 +187,7 @@ func TestMistakes(t *testing.T) {
 				"KAFKA_REPLICATION_FACTOR": "-2",
 			},
 			want: []string{
-				"LEVER_RATE: NaN is out of range", "LEVER_BURST: 0 is out of range; use 1 to 10000", "LEVER_CONCURRENCY: 1001",
+				"LEVER_RATE: NaN is out of range", "LEVER_BURST: 0 is out of range; use 1 to 1000000", "LEVER_CONCURRENCY: 1001",
 				"POLL_INTERVAL: 0s is out of range; use 1ms or more", "LEVER_OVERLAP: -1s", "KAFKA_REPLICATION_FACTOR: -2",
 			},
 		},
@@ -202,7 +202,7 @@ func TestMistakes(t *testing.T) {
 		"whole numbers are written in decimal": {
 			vars: map[string]string{"LEVER_BURST": "0x10", "LEVER_CONCURRENCY": "1_0", "KAFKA_PARTITIONS": "99999999999"},
 			want: []string{
-				`LEVER_BURST: "0x10" is not a whole number; use 1 to 10000`, `LEVER_CONCURRENCY: "1_0" is not a whole number`,
+				`LEVER_BURST: "0x10" is not a whole number; use 1 to 1000000`, `LEVER_CONCURRENCY: "1_0" is not a whole number`,
 				`KAFKA_PARTITIONS: "99999999999" is not a whole number; use 1 to 10000`,
 			},
 		},
