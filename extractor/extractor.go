@@ -63,6 +63,8 @@ type Config struct {
 // ownership: when the sink stops, make a new one; it goes on from the bookmarks.
 type Extractor struct {
 	Config
+	// began is when its clock began to tick.
+	began     time.Time
 	selected  map[string]cdc.Table
 	listings  []*listingReader
 	full      []*fullReader
@@ -79,7 +81,7 @@ func New(c Config) (*Extractor, error) {
 		c.Status = NewStatus(c.Tables)
 	}
 	c.Lever = &sameKey{Lever: c.Lever}
-	e := &Extractor{Config: c, selected: map[string]cdc.Table{}}
+	e := &Extractor{Config: c, began: time.Now(), selected: map[string]cdc.Table{}}
 	for _, t := range c.Tables {
 		e.selected[t.Name] = t
 	}

@@ -45,6 +45,18 @@ func ignoreEnd(ctx context.Context, err error) error {
 	return err
 }
 
+// toTick returns how long it is until the next tick, after a pause. Loops wake up at ticks of one
+// clock, so that what they have for the writer is there together: an idle program wakes up once
+// where it would do so for each of its loops, and makes one transaction.
+func (e *Extractor) toTick(every, pause time.Duration) time.Duration {
+	return pause + every - (time.Since(e.began)+pause)%every
+}
+
+// tick is the number of the tick at or before a time.
+func (e *Extractor) tick(every time.Duration, at time.Time) int64 {
+	return int64(at.Sub(e.began) / every)
+}
+
 // repeat reads every interval, counted from the start of a read, until ctx ends.
 func (e *Extractor) repeat(ctx context.Context, l loop, interval time.Duration, read func(context.Context) error) error {
 	for {
@@ -52,7 +64,7 @@ func (e *Extractor) repeat(ctx context.Context, l loop, interval time.Duration, 
 		if err := e.untilDone(ctx, l, e.alive(l, read)); err != nil {
 			return err
 		}
-		if !sleep(ctx, interval-time.Since(began)) {
+		if time.Since(began) < interval && !sleep(ctx, e.toTick(interval, 0)) {
 			return nil
 		}
 	}

@@ -42,8 +42,8 @@ type sweepSection struct {
 const (
 	// sweepBatch is the most children's lists that are read at a time.
 	sweepBatch = 50
-	// sweepSaves is the least time between two moves of the bookmark within a pass over
-	// children's lists: what little was read since is read again after a crash.
+	// sweepSaves is the tick at which the bookmark moves within a pass over children's lists:
+	// what little was read since is read again after a crash.
 	sweepSaves = 10 * time.Second
 )
 
@@ -351,7 +351,7 @@ func (f *follower) sweep(ctx context.Context, now time.Time) (next time.Time, er
 			}
 		}
 		f.ahead.from, f.ahead.at = saved, s
-		if len(keys) == 0 || time.Since(f.ahead.saved) >= sweepSaves {
+		if len(keys) == 0 || e.tick(sweepSaves, time.Now()) > e.tick(sweepSaves, f.ahead.saved) {
 			if err := f.saveSweep(ctx); err != nil {
 				return time.Time{}, err
 			}
@@ -419,8 +419,8 @@ func (e *Extractor) sweepAlways(ctx context.Context, l loop, sweep func(context.
 		if ctx.Err() != nil {
 			return nil
 		}
-		// Never in a hurry: what became due in the meantime is read together.
-		pause := max(time.Until(next), min(time.Second, e.PollInterval))
+		// Never in a hurry: what becomes due until the next tick is read together.
+		pause := e.toTick(min(time.Second, e.PollInterval), max(time.Until(next), 0))
 		e.Status.rests(l, pause)
 		if !sleep(ctx, pause) {
 			return nil

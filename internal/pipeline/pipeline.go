@@ -14,6 +14,7 @@ import (
 	"github.com/leverstream/leverstream/internal/config"
 	"github.com/leverstream/leverstream/internal/lever"
 	"github.com/leverstream/leverstream/internal/publish"
+	"github.com/leverstream/leverstream/internal/state"
 	"github.com/leverstream/leverstream/offsets"
 )
 
@@ -197,7 +198,8 @@ func (p *Pipeline) own(ctx context.Context, wc publish.Config, confidentiality s
 		return p.failed(ctx, wc, writeErr)
 	case ctx.Err() != nil:
 		return true, closeErr
-	case p.o.Once && !errors.Is(readErr, cdc.ErrStopped) && !errors.Is(readErr, extractor.ErrKeyChanged):
+	// A damaged copy of the state is rebuilt, and the pass made once more.
+	case p.o.Once && !errors.Is(readErr, cdc.ErrStopped) && !errors.Is(readErr, extractor.ErrKeyChanged) && !errors.Is(readErr, state.ErrDamaged):
 		p.passed = true
 		return true, errors.Join(readErr, closeErr)
 	}

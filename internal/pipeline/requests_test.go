@@ -83,7 +83,7 @@ func TestAnIdlePollCostsSixRequests(t *testing.T) {
 		v.config.SweepInterval = 0
 		v.once()
 		v.during(func() {
-			time.Sleep(time.Minute)
+			time.Sleep(time.Minute + v.config.PollInterval/2) // between two polls
 			v.lever.ResetRequests()
 			before := v.client.Stats()
 			time.Sleep(time.Hour)

@@ -117,6 +117,8 @@ const (
 	// others believe it.
 	renewInterval = 10 * time.Second
 	freshFor      = 45 * time.Second
+	// renewEarlier is by how much a transaction that is made anyway renews it before it is due.
+	renewEarlier = 2 * time.Second
 	// watchFor is how long an owner whose record is not fresh is watched.
 	watchFor = renewInterval + 2*time.Second
 	// eraseInterval is the default of Config.EraseInterval: what is erased in Kafka must be

@@ -98,7 +98,8 @@ func (t *transaction) build(g *change.Group, bookmarks map[string]offsets.Bookma
 	if err := t.addBookmarks(bookmarks, changed); err != nil {
 		return err
 	}
-	due := time.Since(t.w.renewed) >= renewInterval
+	old := time.Since(t.w.renewed)
+	due := old >= renewInterval || len(t.records) > 0 && old >= renewInterval-renewEarlier
 	if len(t.records) == 0 && !due {
 		return nil
 	}

@@ -168,6 +168,9 @@ func (b *Batch) find(ref rowRef, was, l locator) error {
 		if was.has(l, i) {
 			continue
 		}
+		if i > 0 {
+			b.s.claims.Store(claimsSome)
+		}
 		b.key = l.entry(b.key[:0], ref, i)
 		if err := b.b.Set(b.key, nil, nil); err != nil {
 			return err

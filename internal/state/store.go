@@ -88,7 +88,17 @@ type Store struct {
 	places uint64
 	// novel knows all rows that came since the store was empty; nil if there were others before.
 	novel atomic.Pointer[novel]
+	// claims says whether there are entries of claims: they are rare, and asked for with each
+	// list.
+	claims atomic.Int32
 }
+
+// What is known of claims.
+const (
+	claimsUnknown = iota
+	claimsNone
+	claimsSome
+)
 
 // Open opens the store in the directory, which is created if it does not exist. What
 // is there and is not a whole copy of what the identity names is emptied.
@@ -200,6 +210,7 @@ func (s *Store) open() error {
 		return fmt.Errorf("open the local state in %s: %w", s.dir, err)
 	}
 	s.novel.Store(nil)
+	s.claims.Store(claimsUnknown)
 	s.db, s.position, s.counts, s.loaded, s.places = db, Position{Offsets: map[int32]int64{}}, map[string]int64{}, 0, 0
 	return s.loadDue()
 }

@@ -9,8 +9,7 @@ import (
 )
 
 // View reads the store as it is when the view is made. It is for many lookups in a row,
-// by one goroutine: an iterator costs more to make than to move, and whether there are
-// claims at all is asked once. Close it before the store.
+// by one goroutine: an iterator costs more to make than to move. Close it before the store.
 type View struct {
 	s  *Store
 	it *pebble.Iterator
@@ -27,11 +26,19 @@ func (s *Store) View() (*View, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
-	v := &View{s: s, it: it}
+	v := &View{s: s, it: it, unclaimed: s.claims.Load() == claimsNone}
+	if s.claims.Load() != claimsUnknown {
+		return v, nil
+	}
 	claims := []byte{kindClaim}
 	v.unclaimed = !it.SeekGE(claims) || !bytes.HasPrefix(it.Key(), claims)
 	if err := it.Error(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), it.Close())
+	}
+	if v.unclaimed {
+		s.claims.CompareAndSwap(claimsUnknown, claimsNone)
+	} else {
+		s.claims.Store(claimsSome)
 	}
 	return v, nil
 }
