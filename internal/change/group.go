@@ -212,10 +212,16 @@ func (a *adding) keysOf(l cdc.List) map[string]bool {
 	if a.keys == nil {
 		a.keys = make(map[cdc.List]map[string]bool, len(a.u.Lists))
 		for _, l := range a.u.Lists {
-			a.keys[l] = map[string]bool{}
+			a.keys[l] = nil
 		}
 		for _, r := range a.u.Rows {
-			if keys, ok := a.keys[cdc.List{Table: r.Table, Parent: r.Parent}]; ok {
+			l := cdc.List{Table: r.Table, Parent: r.Parent}
+			keys, ok := a.keys[l]
+			if ok && keys == nil {
+				keys = map[string]bool{}
+				a.keys[l] = keys
+			}
+			if ok {
 				keys[r.Key] = true
 			}
 		}

@@ -62,7 +62,7 @@ func (b *Batch) Replace(table, key string, was, r *Record, encoded []byte) (err 
 	}
 	if was != nil && was.place == 0 { // it is not from here
 		known := *was
-		if known.place, err = b.s.place(b.s.db, table, key); err != nil {
+		if known.place, err = b.s.place(table, key); err != nil {
 			return err
 		}
 		was = &known

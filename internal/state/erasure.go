@@ -34,7 +34,7 @@ const (
 // Erase notes that earlier values of the row, which stays or comes back, must go from the
 // files. Rows that are deleted are noted without it.
 func (b *Batch) Erase(table, key string) error {
-	place, err := b.s.place(b.s.db, table, key)
+	place, err := b.s.place(table, key)
 	if place > 0 {
 		b.due[place] = true
 	}

@@ -322,12 +322,7 @@ func (s *Store) load() (reason string, err error) {
 
 // get hands the value of an entry to use; the bytes are valid until it returns.
 func (s *Store) get(key []byte, use func([]byte) error) (found bool, err error) {
-	return s.getFrom(s.db, key, use)
-}
-
-// getFrom is get from the database or a snapshot of it.
-func (s *Store) getFrom(db pebble.Reader, key []byte, use func([]byte) error) (found bool, err error) {
-	value, closer, err := db.Get(key)
+	value, closer, err := s.db.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return false, nil
 	}
@@ -424,29 +419,32 @@ func (s *Store) Size() int64 {
 
 // Get returns the record of a row. Its bytes are the caller's.
 func (s *Store) Get(table, key string) (r Record, ok bool, err error) {
-	now := s.db.NewSnapshot() // the row may be deleted between the two
-	defer func() { err = errors.Join(err, now.Close()) }()
-	place, err := s.place(now, table, key)
-	if err != nil || place == 0 {
-		return Record{}, false, err
+	place, err := s.place(table, key)
+	for err == nil && place > 0 {
+		ok, err = s.get(placeKey(nil, place), func(b []byte) (err error) {
+			r, err = ParseRecord(bytes.Clone(b))
+			r.place = place
+			return err
+		})
+		if err != nil || ok {
+			return r, ok, err
+		}
+		// It was deleted meanwhile.
+		again, e := s.place(table, key)
+		if e == nil && again == place {
+			e = s.damaged(errNoRecord)
+		}
+		place, err = again, e
 	}
-	ok, err = s.getFrom(now, placeKey(nil, place), func(b []byte) (err error) {
-		r, err = ParseRecord(bytes.Clone(b))
-		r.place = place
-		return err
-	})
-	if err == nil && !ok {
-		err = s.damaged(errNoRecord)
-	}
-	return r, ok, err
+	return Record{}, false, err
 }
 
 // errNoRecord says that there is nothing in a row's place.
 var errNoRecord = errors.New("a row has no record")
 
 // place returns the place of a row's record, 0 if it has none.
-func (s *Store) place(db pebble.Reader, table, key string) (place uint64, err error) {
-	_, err = s.getFrom(db, rowKey(nil, table, key), func(b []byte) (err error) {
+func (s *Store) place(table, key string) (place uint64, err error) {
+	_, err = s.get(rowKey(nil, table, key), func(b []byte) (err error) {
 		place, err = parsePlace(b)
 		return err
 	})
