@@ -63,6 +63,7 @@ func decodePage(body []byte) (cdc.Page, error) {
 type decoder struct {
 	source bytes.Reader
 	json   *json.Decoder
+	rest   [64]byte
 }
 
 var decoders = sync.Pool{New: func() any {
@@ -83,9 +84,14 @@ func decode(body []byte) (top any, err error) {
 		}
 		return nil, errors.New("is not JSON")
 	}
-	rest, err := io.ReadAll(io.MultiReader(d.json.Buffered(), &d.source))
-	if err != nil || len(bytes.TrimSpace(rest)) > 0 {
-		return nil, errors.New("has something after the JSON")
+	for rest := io.MultiReader(d.json.Buffered(), &d.source); ; {
+		n, err := rest.Read(d.rest[:])
+		if len(bytes.TrimSpace(d.rest[:n])) > 0 {
+			return nil, errors.New("has something after the JSON")
+		}
+		if err != nil { // the end: both are in memory
+			break
+		}
 	}
 	d.source.Reset(nil)
 	decoders.Put(d)
