@@ -299,19 +299,7 @@ func TestADamagedFileIsNoticedByErase(t *testing.T) {
 	if err := errors.Join(s.Close(), withSecret(t, dir).Close()); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range holding(t, dir, secret)[:1] { // the oldest, at the bottom
-		path := filepath.Join(dir, "rows", name)
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for at := bytes.Index(b, []byte(secret)); at >= 0; at = bytes.Index(b, []byte(secret)) {
-			b[at] ^= 1
-		}
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	damage(t, filepath.Join(dir, "rows", holding(t, dir, secret)[0]), secret) // the oldest, at the bottom
 	s = open(t, dir)
 	b := s.NewBatch()
 	if err := errors.Join(replace(b, "erased", row(secret+"4"), nil), b.Commit(t.Context()), b.Close()); err != nil {
@@ -326,6 +314,21 @@ func TestADamagedFileIsNoticedByErase(t *testing.T) {
 	s = open(t, dir)
 	if fresh, _ := s.Fresh(); !fresh {
 		t.Error("it is not rebuilt")
+	}
+}
+
+// damage changes a bit of the text wherever it is in the file.
+func damage(t *testing.T, path, text string) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := bytes.Index(b, []byte(text)); at >= 0; at = bytes.Index(b, []byte(text)) {
+		b[at] ^= 1
+	}
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

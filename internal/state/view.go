@@ -3,7 +3,6 @@ package state
 import (
 	"bytes"
 	"errors"
-	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -24,7 +23,7 @@ func (s *Store) View() (*View, error) {
 	// database does not ask those of its last level unless it is told to.
 	it, err := s.db.NewIter(&pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return nil, s.damaged(err)
 	}
 	v := &View{s: s, it: it, unclaimed: s.claims.Load() == claimsNone}
 	if s.claims.Load() != claimsUnknown {
@@ -33,7 +32,7 @@ func (s *Store) View() (*View, error) {
 	claims := []byte{kindClaim}
 	v.unclaimed = !it.SeekGE(claims) || !bytes.HasPrefix(it.Key(), claims)
 	if err := it.Error(); err != nil {
-		return nil, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), it.Close())
+		return nil, errors.Join(s.damaged(err), it.Close())
 	}
 	if v.unclaimed {
 		s.claims.CompareAndSwap(claimsUnknown, claimsNone)
@@ -106,7 +105,7 @@ func (v *View) list(kind byte, table, parent string) (keys []string, err error) 
 		keys = append(keys, string(v.it.Key()[len(prefix):]))
 	}
 	if err := v.it.Error(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return nil, v.s.damaged(err)
 	}
 	return keys, nil
 }
@@ -114,7 +113,7 @@ func (v *View) list(kind byte, table, parent string) (keys []string, err error) 
 // Close ends the view.
 func (v *View) Close() error {
 	if err := v.it.Close(); err != nil {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+		return v.s.damaged(err)
 	}
 	return nil
 }
