@@ -271,6 +271,38 @@ func TestRowsMayBecomeDueDuringErase(t *testing.T) {
 	vanishes(t, dir, "user-"+secret)
 }
 
+// A snapshot of the database that is older than a deletion keeps the deleted value, which nothing
+// would erase later: whoever reads a row takes none.
+func TestReadersKeepNothingFromBeingErased(t *testing.T) {
+	s := withSecret(t, t.TempDir())
+	stop, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				done <- nil
+				return
+			default:
+				if _, _, err := s.Get("stages", "erased"); err != nil {
+					done <- err
+					return
+				}
+			}
+		}
+	}()
+	snapshots := 0
+	for range 2000 {
+		snapshots = max(snapshots, s.db.Metrics().Snapshots.Count)
+	}
+	close(stop)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if snapshots > 0 {
+		t.Error("a reader held a snapshot")
+	}
+}
+
 // Erase does nothing if nothing is due.
 func TestAnEraseOfNothingIsCheap(t *testing.T) {
 	s := withSecret(t, t.TempDir())

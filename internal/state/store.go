@@ -418,25 +418,16 @@ func (s *Store) Size() int64 {
 }
 
 // Get returns the record of a row. Its bytes are the caller's.
+//
+// It takes a view, because the row may be deleted between the two lookups. A snapshot of the
+// database would do, but what is erased while somebody holds one stays in the files.
 func (s *Store) Get(table, key string) (r Record, ok bool, err error) {
-	place, err := s.place(table, key)
-	for err == nil && place > 0 {
-		ok, err = s.get(placeKey(nil, place), func(b []byte) (err error) {
-			r, err = ParseRecord(bytes.Clone(b))
-			r.place = place
-			return err
-		})
-		if err != nil || ok {
-			return r, ok, err
-		}
-		// It was deleted meanwhile.
-		again, e := s.place(table, key)
-		if e == nil && again == place {
-			e = s.damaged(errNoRecord)
-		}
-		place, err = again, e
+	v, err := s.View()
+	if err != nil {
+		return Record{}, false, err
 	}
-	return Record{}, false, err
+	defer func() { err = errors.Join(err, v.Close()) }()
+	return v.Get(table, key)
 }
 
 // errNoRecord says that there is nothing in a row's place.
