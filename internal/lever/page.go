@@ -86,7 +86,7 @@ func decode(body []byte) (top any, err error) {
 	}
 	for rest := io.MultiReader(d.json.Buffered(), &d.source); ; {
 		n, err := rest.Read(d.rest[:])
-		if len(bytes.TrimSpace(d.rest[:n])) > 0 {
+		if len(bytes.Trim(d.rest[:n], " \t\r\n")) > 0 {
 			return nil, errors.New("has something after the JSON")
 		}
 		if err != nil { // the end: both are in memory

@@ -38,6 +38,8 @@ func TestDecodePage(t *testing.T) {
 		{name: "nothing", body: ``, problem: "is empty or cut off"},
 		{name: "cut", body: `{"data":[{"id":"a"},{"id`, problem: "is empty or cut off"},
 		{name: "two values", body: emptyPage + emptyPage, problem: "has something after the JSON"},
+		{name: "a form feed", body: emptyPage + "\f", problem: "has something after the JSON"},
+		{name: "a space of Unicode", body: emptyPage + "\u00a0", problem: "has something after the JSON"},
 		{name: "very deep", body: `{"data":` + strings.Repeat("[", 20000), problem: "is not JSON"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -49,6 +51,16 @@ func TestDecodePage(t *testing.T) {
 				t.Errorf("%d records, next %q; want %d, %q", len(p.Data), p.Next, tt.records, tt.next)
 			}
 		})
+	}
+}
+
+// Decoders are used again: what came before says nothing about a page.
+func TestAPageIsReadAloneWhateverCameBefore(t *testing.T) {
+	for _, end := range []string{"", " ", "\r\n\t ", strings.Repeat("\n", 5000), "\f", "\v", "\u0085", "\u00a0", "\x00", "x", ",", "{", "]", "0", `"`, "null", "\xff"} {
+		_, _ = decodePage([]byte(onePage + end))
+		if p, err := decodePage([]byte(onePage)); err != nil || len(p.Data) != 1 {
+			t.Errorf("after a page with %.20q behind it a good one gives %d records, error %v", end, len(p.Data), err)
+		}
 	}
 }
 
