@@ -93,8 +93,9 @@ func decode(body []byte) (top any, err error) {
 			break
 		}
 	}
-	d.source.Reset(nil)
-	decoders.Put(d)
+	if d.source.Reset(nil); len(body) <= mostKept {
+		decoders.Put(d)
+	}
 	return top, nil
 }
 

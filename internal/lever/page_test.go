@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -61,6 +62,29 @@ func TestAPageIsReadAloneWhateverCameBefore(t *testing.T) {
 		if p, err := decodePage([]byte(onePage)); err != nil || len(p.Data) != 1 {
 			t.Errorf("after a page with %.20q behind it a good one gives %d records, error %v", end, len(p.Data), err)
 		}
+	}
+}
+
+// A page that is much larger than others is not paid for with memory for ever.
+func TestALargePageLeavesNothingInMemory(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1)) // each has decoders of its own
+	heap := func() uint64 {
+		for range 5 { // what is used again and again survives this
+			if _, err := decodePage([]byte(onePage)); err != nil {
+				t.Fatal(err)
+			}
+			runtime.GC()
+		}
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := heap()
+	if _, err := decodePage([]byte(`{"data":[{"id":"` + strings.Repeat("a", 16<<20) + `"}]}`)); err != nil {
+		t.Fatal(err)
+	}
+	if after := heap(); after > before+8<<20 {
+		t.Errorf("%d MiB are kept", (after-before)>>20)
 	}
 }
 

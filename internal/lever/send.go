@@ -103,10 +103,12 @@ func (c *Client) header(authorization string) http.Header {
 // bodies are buffers of answers, which are needed until they are decoded.
 var bodies = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
+// mostKept is the largest answer, in bytes, whose buffers are used again: larger ones are rare.
+const mostKept = 1 << 20
+
 // free says that the answer's body is no longer needed.
 func (a *answer) free() {
-	const keep = 1 << 20 // bytes; larger answers are rare
-	if a.buffer != nil && a.buffer.Cap() <= keep {
+	if a.buffer != nil && a.buffer.Cap() <= mostKept {
 		bodies.Put(a.buffer)
 	}
 	a.buffer, a.body = nil, nil
