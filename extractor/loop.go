@@ -57,14 +57,16 @@ func (e *Extractor) tick(every time.Duration, at time.Time) int64 {
 	return int64(at.Sub(e.began) / every)
 }
 
-// repeat reads every interval, counted from the start of a read, until ctx ends.
+// repeat reads until ctx ends: again at the first tick after the start of a read or, if the read was
+// not done by then, at once. So no two starts are further apart than the interval, or than the read takes.
 func (e *Extractor) repeat(ctx context.Context, l loop, interval time.Duration, read func(context.Context) error) error {
 	for {
 		began := time.Now()
 		if err := e.untilDone(ctx, l, e.alive(l, read)); err != nil {
 			return err
 		}
-		if time.Since(began) < interval && !sleep(ctx, e.toTick(interval, 0)) {
+		next := e.began.Add(time.Duration(e.tick(interval, began)+1) * interval)
+		if !sleep(ctx, time.Until(next)) {
 			return nil
 		}
 	}
