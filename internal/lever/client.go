@@ -125,6 +125,7 @@ func parseBase(raw string) (*url.URL, error) {
 	case u.User != nil, u.RawQuery != "", u.Fragment != "":
 		return nil, errors.New("lever client: the API's URL must have no user, query or fragment; the key is given separately")
 	}
+	u.Host = strings.TrimSuffix(u.Host, ":") // a port that is empty
 	return u, nil
 }
 

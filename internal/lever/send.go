@@ -89,7 +89,7 @@ func (c *Client) send(ctx context.Context, k *call) (answer, error) {
 // header returns the header of a request. It is shared by all with the same credentials: a
 // RoundTripper does not change it.
 func (c *Client) header(authorization string) http.Header {
-	if h := c.lastHeader.Load(); h != nil && (*h).Get("Authorization") == authorization {
+	if h := c.lastHeader.Load(); h != nil && h.Get("Authorization") == authorization {
 		return *h
 	}
 	h := http.Header{"Authorization": {authorization}, "Accept": {"application/json"}}

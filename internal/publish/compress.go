@@ -3,6 +3,7 @@ package publish
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -34,10 +35,8 @@ const zstdWindow = 64 << 10
 type zstdCompressor struct{ encoder *zstd.Encoder }
 
 func (c zstdCompressor) Compress(dst *bytes.Buffer, src []byte, flags ...kgo.CompressFlag) ([]byte, kgo.CompressionCodecType) {
-	for _, f := range flags {
-		if f == kgo.CompressDisableZstd {
-			return src, kgo.CodecNone // a broker before Kafka 2.1
-		}
+	if slices.Contains(flags, kgo.CompressDisableZstd) {
+		return src, kgo.CodecNone // a broker before Kafka 2.1
 	}
 	dst.Grow(c.encoder.MaxEncodedSize(len(src)))
 	return c.encoder.EncodeAll(src, dst.AvailableBuffer()), kgo.CodecZstd
