@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -296,7 +297,9 @@ func TestRestartKeepsTheRegistry(t *testing.T) {
 
 func registryClient(t *testing.T, c *Cluster) *sr.Client {
 	t.Helper()
-	cl, err := sr.NewClient(sr.URLs(c.RegistryURL))
+	// A connection that was kept alive may be one to the registry before a restart.
+	each := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	cl, err := sr.NewClient(sr.URLs(c.RegistryURL), sr.HTTPClient(each))
 	if err != nil {
 		t.Fatal(err)
 	}
