@@ -237,32 +237,40 @@ func TestAClearedStoreLeavesNothing(t *testing.T) {
 	}
 }
 
-// What becomes due while Erase works waits for the next one, and is not forgotten.
-func TestRowsMayBecomeDueDuringErase(t *testing.T) {
-	dir := t.TempDir()
-	s := withSecret(t, dir)
-	stop, done := make(chan struct{}), make(chan error, 1)
+// meanwhile does something again and again, until stop or an error, which stop returns.
+func meanwhile(do func() error) (stop func() error) {
+	stopped, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		for {
 			select {
-			case <-stop:
+			case <-stopped:
 				done <- nil
 				return
 			default:
-				if err := s.Erase(t.Context()); err != nil {
+				if err := do(); err != nil {
 					done <- err
 					return
 				}
 			}
 		}
 	}()
+	return func() error {
+		close(stopped)
+		return <-done
+	}
+}
+
+// What becomes due while Erase works waits for the next one, and is not forgotten.
+func TestRowsMayBecomeDueDuringErase(t *testing.T) {
+	dir := t.TempDir()
+	s := withSecret(t, dir)
+	stop := meanwhile(func() error { return s.Erase(t.Context()) })
 	ref := cdc.Ref{Table: "users", Key: "u"}
 	for i := range 200 {
 		put(t, s, int64(10+2*i), map[cdc.Ref]*Record{ref: row(fmt.Sprint("user-", secret, i))})
 		put(t, s, int64(11+2*i), map[cdc.Ref]*Record{ref: nil})
 	}
-	close(stop)
-	if err := <-done; err != nil {
+	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Erase(t.Context()); err != nil {
@@ -275,27 +283,15 @@ func TestRowsMayBecomeDueDuringErase(t *testing.T) {
 // would erase later: whoever reads a row takes none.
 func TestReadersKeepNothingFromBeingErased(t *testing.T) {
 	s := withSecret(t, t.TempDir())
-	stop, done := make(chan struct{}), make(chan error, 1)
-	go func() {
-		for {
-			select {
-			case <-stop:
-				done <- nil
-				return
-			default:
-				if _, _, err := s.Get("stages", "erased"); err != nil {
-					done <- err
-					return
-				}
-			}
-		}
-	}()
+	stop := meanwhile(func() error {
+		_, _, err := s.Get("stages", "erased")
+		return err
+	})
 	snapshots := 0
 	for range 2000 {
 		snapshots = max(snapshots, s.db.Metrics().Snapshots.Count)
 	}
-	close(stop)
-	if err := <-done; err != nil {
+	if err := stop(); err != nil {
 		t.Fatal(err)
 	}
 	if snapshots > 0 {

@@ -51,3 +51,37 @@ func TestAListThatCannotBeReadIsRebuilt(t *testing.T) {
 		t.Error("it is not rebuilt")
 	}
 }
+
+// That there are no claims is remembered, until there is one: also in a store that is opened again.
+func TestTheFirstClaimIsSeenByTheNextView(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	claims := func() []string {
+		t.Helper()
+		v, err := s.View()
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys, err := v.Claims("opportunity_offers", "other")
+		if err := errors.Join(err, v.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return keys
+	}
+	offer := cdc.Ref{Table: "opportunity_offers", Key: "offer"}
+	put(t, s, 1, map[cdc.Ref]*Record{offer: {Row: []byte("x"), Parent: "owner"}})
+	if got := claims(); len(got) > 0 {
+		t.Fatalf("claims %q of nothing", got)
+	}
+	put(t, s, 2, map[cdc.Ref]*Record{offer: {Row: []byte("x"), Parent: "owner", Claimants: []string{"other"}}})
+	if got := claims(); !slices.Equal(got, []string{"offer"}) {
+		t.Errorf("claims %q", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if got := claims(); !slices.Equal(got, []string{"offer"}) {
+		t.Errorf("claims %q after a restart", got)
+	}
+}
