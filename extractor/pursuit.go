@@ -39,6 +39,7 @@ type pursuit struct {
 	// later holds, for parents in flight, the LSNs of changes since they were asked for.
 	later    map[string][]int64
 	outcomes chan outcome
+	readers  crew
 	// reading is the number of those in flight that hold one of the slots: their lists are
 	// asked for the first time, and not with the writer yet.
 	reading int
@@ -92,7 +93,9 @@ func (f *follower) follow(ctx context.Context, until <-chan struct{}) error {
 		f: f, once: until != nil, saved: time.Now(),
 		done: map[int64]bool{}, inFlight: map[string]bool{}, later: map[string][]int64{}, fresh: map[string]int64{}, newer: map[string]int64{},
 		outcomes: make(chan outcome, f.e.Concurrency), suspects: make(chan struct{}, max(1, f.e.Concurrency/4)),
+		readers: newCrew(),
 	}
+	defer func() { p.readers.dismiss() }()
 	if err := p.open(); err != nil {
 		return errors.Join(errState, err)
 	}
@@ -281,7 +284,7 @@ func (p *pursuit) start(ctx context.Context, key string, lsns []int64, class cdc
 	} else {
 		p.reading++
 	}
-	go func() {
+	p.readers.run(func() {
 		holds := !o.again
 		o.aside, o.err = p.read(ctx, key, class, o.again, func() {
 			if holds {
@@ -291,7 +294,7 @@ func (p *pursuit) start(ctx context.Context, key string, lsns []int64, class cdc
 		})
 		o.frees = holds
 		p.outcomes <- o
-	}()
+	})
 }
 
 // read reads and commits one parent's list, with patience. aside says that only this
@@ -430,6 +433,8 @@ func (p *pursuit) advance() {
 // idle is called when no parent is left: the cursor is written, and the first time
 // after the parents' snapshot the tables' own is complete.
 func (p *pursuit) idle(ctx context.Context) error {
+	p.readers.dismiss()
+	p.readers = newCrew()
 	if !p.moved && (p.complete || !p.parentsComplete || len(p.cursor.Retry) > 0) {
 		return nil
 	}

@@ -1,11 +1,7 @@
 package lever
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
-	"io"
-	"sync"
 
 	"github.com/leverstream/leverstream/internal/cdc"
 )
@@ -56,47 +52,6 @@ func decodePage(body []byte) (cdc.Page, error) {
 	}
 	p.Next = next
 	return p, nil
-}
-
-// decoder reads one JSON text after the other. It is used again and again, because its buffer
-// grows to the size of a page.
-type decoder struct {
-	source bytes.Reader
-	json   *json.Decoder
-	rest   [64]byte
-}
-
-var decoders = sync.Pool{New: func() any {
-	d := &decoder{}
-	d.json = json.NewDecoder(&d.source)
-	d.json.UseNumber()
-	return d
-}}
-
-// decode decodes a whole JSON text. What it returns shares nothing with the body.
-func decode(body []byte) (top any, err error) {
-	d, _ := decoders.Get().(*decoder)
-	d.source.Reset(body)
-	if err := d.json.Decode(&top); err != nil {
-		// The decoder is of no more use: it returns this error for ever.
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, errors.New("is empty or cut off")
-		}
-		return nil, errors.New("is not JSON")
-	}
-	for rest := io.MultiReader(d.json.Buffered(), &d.source); ; {
-		n, err := rest.Read(d.rest[:])
-		if len(bytes.Trim(d.rest[:n], " \t\r\n")) > 0 {
-			return nil, errors.New("has something after the JSON")
-		}
-		if err != nil { // the end: both are in memory
-			break
-		}
-	}
-	if d.source.Reset(nil); len(body) <= mostKept {
-		decoders.Put(d)
-	}
-	return top, nil
 }
 
 // nextToken returns the token of the following page, empty if there is none. Some

@@ -1,8 +1,11 @@
 package lever
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"runtime"
 	"strings"
@@ -130,6 +133,34 @@ func FuzzDecodePage(f *testing.F) {
 		q, err := decodePage(again)
 		if err != nil || !reflect.DeepEqual(p, q) {
 			t.Fatalf("%v became %v, error %v", p, q, err)
+		}
+	})
+}
+
+// What is decoded is what encoding/json makes of it, and what that refuses is refused.
+func FuzzDecode(f *testing.F) {
+	for _, seed := range []string{
+		emptyPage, onePage, `{"a":1,"a":{"b":[]},"":null}`, `{"a":1,"a":{"b":2},"a":{"c":3}}`, `[1,]`, `[1 2]`, `{"a":1,}`, `{"a" 1}`, `{1:2}`, `[}`, `{]`, `nul`, `-`, `01`, `1.`, `-0`, `1E+5`, `1e999`, `[[],{},"",0,true,false,null]`,
+		`"\ud800"`, `"\ud83d\ude00"`, `"\u00`, "\"\xff\"", "{\"\xff\":1,\"\\ufffd\":2}", "\"\x01\"", "\"\u2028\"", "\ufeff{}", " \t\r\n{} ", `"a"b`, `{}{}`, `{"data":"<&>"}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		read := bytes.Clone(body)
+		got, err := decode(read)
+		clear(read) // as the next answer will
+		d := json.NewDecoder(bytes.NewReader(body))
+		d.UseNumber()
+		var want any
+		wanted := d.Decode(&want)
+		if _, more := d.Token(); wanted == nil && !errors.Is(more, io.EOF) {
+			wanted = errors.New("there is more")
+		}
+		if (err == nil) != (wanted == nil) {
+			t.Fatalf("error %v, encoding/json's %v", err, wanted)
+		}
+		if err == nil && !reflect.DeepEqual(got, want) {
+			t.Fatalf("got %#v, encoding/json has %#v", got, want)
 		}
 	})
 }

@@ -127,6 +127,9 @@ func (a *answer) receive(resp *http.Response, err error) {
 	}
 	a.buffer, _ = bodies.Get().(*bytes.Buffer)
 	a.buffer.Reset()
+	if n := resp.ContentLength; n > 0 && n <= mostKept {
+		a.buffer.Grow(int(n) + bytes.MinRead) // so that it does not grow step by step
+	}
 	_, err = a.buffer.ReadFrom(io.LimitReader(resp.Body, limit+1))
 	body := a.buffer.Bytes()
 	switch {

