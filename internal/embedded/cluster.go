@@ -122,7 +122,7 @@ func (c *Cluster) startKafka(ln net.Listener) error {
 	port := portOf(ln)
 	opts := []kfake.Opt{
 		kfake.Ports(port),
-		kfake.ListenFn(func(string, string) (net.Listener, error) { return ln, nil }),
+		kfake.ListenFn(func(string, string) (net.Listener, error) { return honestListener{ln, c.log}, nil }),
 		// A random id, because clients that keep state beside the cluster tell
 		// clusters apart by it. A directory keeps the id it was made with.
 		kfake.ClusterID(newClusterID()),

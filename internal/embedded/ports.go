@@ -80,3 +80,35 @@ func portOf(ln net.Listener) int {
 	}
 	return addr.Port
 }
+
+// honestListener keeps the broker from acknowledging what it could not write down.
+// The broker logs that and then answers all the same: a commit of which no marker is
+// in any partition, which the next start would abort. Here, answers stop with the
+// failure, and connections end, so that clients know that they do not know. What
+// became of the transaction, the next start decides.
+type honestListener struct {
+	net.Listener
+	log *brokerLog
+}
+
+// Accept implements net.Listener.
+func (l honestListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return honestConn{conn, l.log}, nil
+}
+
+type honestConn struct {
+	net.Conn
+	log *brokerLog
+}
+
+// Write implements net.Conn.
+func (c honestConn) Write(b []byte) (int, error) {
+	if c.log.lost.Load() {
+		return 0, errors.New("the embedded broker could not write down what it is about to acknowledge")
+	}
+	return c.Conn.Write(b)
+}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -202,7 +203,9 @@ func TestMain(m *testing.M) {
 // writeForever prints the number of each transaction once it is acknowledged.
 func writeForever(dir string) error {
 	ctx := context.Background()
-	c, err := Start(ctx, Options{DataDir: dir})
+	// A write that failed is a warning.
+	logger := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	c, err := Start(ctx, Options{DataDir: dir, Logger: logger})
 	if err != nil {
 		return err
 	}
@@ -238,7 +241,13 @@ func TestSIGKILLLosesNothingAndSplitsNoTransaction(t *testing.T) {
 	acknowledged, next := map[string]bool{}, 0
 	for range rounds {
 		next = killWriter(t, dir, next, acknowledged)
+		killed := crashImage(t, dir)
 		c := start(t, dir)
+		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("as the kill left it:\n%s\nrepaired:\n%s", describe(t, killed), describe(t, dir))
+			}
+		})
 		got := committed(t, c, killTopic)
 		for p := range int32(killPartitions) {
 			if a, b := strings.Join(got[0], " "), strings.Join(got[p], " "); a != b {
@@ -254,6 +263,9 @@ func TestSIGKILLLosesNothingAndSplitsNoTransaction(t *testing.T) {
 				t.Errorf("transaction %s was acknowledged and is there %d times", v, seen[v])
 			}
 		}
+		if t.Failed() {
+			t.FailNow() // the files as they are tell more than those of a later round
+		}
 		if err := c.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -267,6 +279,50 @@ func TestSIGKILLLosesNothingAndSplitsNoTransaction(t *testing.T) {
 	if len(acknowledged) == 0 {
 		t.Error("nothing was written")
 	}
+}
+
+// describe lists the batches on disk: offset, epoch, first sequence number,
+// attributes, and for markers whether they commit.
+func describe(t *testing.T, dir string) string {
+	t.Helper()
+	var out strings.Builder
+	for p := range killPartitions {
+		f, err := os.Open(filepath.Join(kafkaDir(dir), "partitions", fmt.Sprintf("%s-%d", killTopic, p), "0.dat"))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		info, err := f.Stat()
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		var lines []string
+		left, r := info.Size(), bufio.NewReader(f)
+		for {
+			b, err := readBatch(r, left)
+			if err != nil || b == nil {
+				lines = append(lines, fmt.Sprintf("then %d bytes, %v", left, err))
+				break
+			}
+			left -= b.size
+			lines = append(lines, fmt.Sprintf("%d e%d s%d %#x %v", b.firstOffset, b.epoch, b.firstSequence, b.attributes, b.commit))
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+		// All of one partition; of the others, what was written last.
+		if p > 0 {
+			lines = lines[max(0, len(lines)-8):]
+		}
+		fmt.Fprintf(&out, "partition %d: %s\n", p, strings.Join(lines, "; "))
+	}
+	pids, err := os.ReadFile(filepath.Join(kafkaDir(dir), "pids.log"))
+	if err != nil {
+		t.Error(err)
+	}
+	fmt.Fprintf(&out, "the end of pids.log: %q\n", pids[max(0, len(pids)-600):])
+	return out.String()
 }
 
 // killWriter runs a writer until it was acknowledged a few transactions, kills it
