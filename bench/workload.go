@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
-
-	"os"
 
 	"github.com/leverstream/leverstream/internal/sandbox"
 )
@@ -27,14 +27,16 @@ type workload struct {
 	polls  polls
 }
 
-// polls tells when the listing of opportunities is polled.
+// polls counts requests, and tells when the listing of opportunities is polled.
 type polls struct {
 	http.Handler
-	mu   sync.Mutex
-	seen chan struct{} // closed at the next poll; nil if nobody waits
+	requests atomic.Int64
+	mu       sync.Mutex
+	seen     chan struct{} // closed at the next poll; nil if nobody waits
 }
 
 func (p *polls) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.requests.Add(1)
 	if r.URL.Path == "/v1/opportunities" && r.URL.Query().Has("updated_at_start") {
 		p.mu.Lock()
 		if p.seen != nil {
@@ -123,12 +125,33 @@ func (w *workload) env(rate int) []string {
 	return env
 }
 
+// leverRate is what Lever gives an account, in requests per second.
+const leverRate = 10
+
+// rest waits until the producer has done what a start leaves to do, in which it uses all of its
+// rate: it reads the full tables, then what of the sweep became due meanwhile.
+func (w *workload) rest(ctx context.Context) error {
+	const window, atMost = 10 * time.Second, 10 * time.Minute
+	for range atMost / window {
+		before := w.polls.requests.Load()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(window):
+		}
+		if n := w.polls.requests.Load() - before; float64(n) < 0.8*leverRate*window.Seconds() {
+			return nil
+		}
+	}
+	return fmt.Errorf("the producer still uses all of its rate after %v", atMost)
+}
+
 // restart starts the producer, with the rate that Lever gives, and returns how long it took to
-// its first poll, and what share of a core it needs after that while nothing changes.
+// its first poll, and what share of a core it needs while nothing changes.
 func (w *workload) restart(ctx context.Context, idle time.Duration) (took time.Duration, share float64, err error) {
 	poll := w.polls.next()
 	began := time.Now()
-	p, err := w.start(ctx, 10, "run")
+	p, err := w.start(ctx, leverRate, "run")
 	if err != nil {
 		return 0, 0, err
 	}
@@ -141,7 +164,10 @@ func (w *workload) restart(ctx context.Context, idle time.Duration) (took time.D
 		return 0, 0, errors.Join(ctx.Err(), p.end(true))
 	}
 	if idle > 0 {
-		time.Sleep(20 * time.Second) // a start reads the full tables, which is not idleness
+		time.Sleep(10 * time.Second)
+		if err := w.rest(ctx); err != nil {
+			return took, 0, errors.Join(err, p.end(true))
+		}
 		before := computed(p.cmd.Process.Pid)
 		time.Sleep(idle)
 		share = (computed(p.cmd.Process.Pid) - before).Seconds() / idle.Seconds()
