@@ -37,23 +37,21 @@ const (
 	mostItems = 1_000
 )
 
+// asServed has what is no good JSON, but clear, read as encoding/json reads it: of a name that is
+// there twice, the last counts, and what is no UTF-8 becomes U+FFFD.
+var asServed = []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
+
 var decoders = sync.Pool{New: func() any {
 	d := &decoder{names: map[string]string{}}
-	d.json = jsontext.NewDecoder(&d.source, d.options()...)
+	d.json = jsontext.NewDecoder(&d.source, asServed...)
 	return d
 }}
-
-// options have what is no good JSON, but clear, read as encoding/json reads it: of a name that is
-// there twice, the last counts, and what is no UTF-8 becomes U+FFFD.
-func (d *decoder) options() []jsontext.Options {
-	return []jsontext.Options{jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true)}
-}
 
 // decode decodes a whole JSON text. What it returns shares nothing with the body.
 func decode(body []byte) (top any, err error) {
 	d, _ := decoders.Get().(*decoder)
 	d.source = *bytes.NewBuffer(body)
-	d.json.Reset(&d.source, d.options()...)
+	d.json.Reset(&d.source, asServed...)
 	top, err = d.value()
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
@@ -72,7 +70,7 @@ func decode(body []byte) (top any, err error) {
 // text is not kept.
 func (d *decoder) release() {
 	d.source = bytes.Buffer{}
-	d.json.Reset(&d.source, d.options()...)
+	d.json.Reset(&d.source, asServed...)
 	if cap(d.items) > mostItems || cap(d.members) > mostItems {
 		d.items, d.members = nil, nil
 	}
